@@ -1,0 +1,70 @@
+# `make demo` and `make test` are the two commands of the README. Both set up .venv when it is missing or old.
+
+PYTHON      ?=
+VENV        := .venv
+BIN         := $(VENV)/bin
+STAMP       := $(VENV)/.ready
+CHECKPOINTS ?= $(wildcard examples/*.safetensors)
+TESTS       ?= tests
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## set up .venv with the tested versions
+
+demo: $(STAMP) ## evaluate the shipped checkpoint on synthetic faces and write the page
+	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/demo
+
+test: check ## check, then run the quick tests with coverage
+	@echo "==> pytest (the quick tests)"
+	@$(BIN)/pytest --cov --cov-report=term $(TESTS)
+
+test-slow: $(STAMP) ## run the tests that take minutes
+	@$(BIN)/pytest -m slow $(TESTS)
+
+check: $(STAMP) ## lint, formatting, types, and which room imports which
+	@echo "==> ruff"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "Not formatted as ruff does: run 'make format'." >&2; exit 1; }
+	@echo "==> mypy --strict (half a minute the first time)"
+	@$(BIN)/mypy --no-error-summary
+	@echo "==> import rules"
+	@out=$$($(BIN)/lint-imports 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
+
+format: $(STAMP) ## format the code and sort the imports
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+clean: ## remove .venv, build outputs and caches
+	rm -rf $(VENV) build dist src/getgan.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last. A .venv without one is an interrupted set-up, and is made again from nothing.
+$(STAMP): pyproject.toml constraints.txt
+	@set -eu; \
+	start=$$(date +%s); \
+	if [ -e $(STAMP) ]; then \
+		echo "==> bringing .venv up to date"; \
+		rm -f $(STAMP); \
+	else \
+		python=; \
+		for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10); do \
+			if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then \
+				python=$$candidate; break; \
+			fi; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo "No Python >= 3.10 with the venv module found (tried: $(or $(PYTHON),python3 python3.13 ... python3.10)). Install one (Debian: apt install python3 python3-venv), or say which: make PYTHON=/path/to/python3" >&2; \
+			exit 1; \
+		fi; \
+		echo "==> setting up .venv with $$("$$python" -V) (downloads PyTorch: a minute or two, longer on a slow line)"; \
+		"$$python" -m venv --clear $(VENV); \
+	fi; \
+	$(BIN)/python -m pip install -qq --no-input -c constraints.txt setuptools; \
+	$(BIN)/python -m pip install -qq --no-input -c constraints.txt --no-build-isolation -e '.[train,dev]'; \
+	touch $(STAMP); \
+	echo "==> .venv is ready ($$(($$(date +%s) - start)) s)"

@@ -1,0 +1,1 @@
+"""Checkpoint → ONNX → engine. Empty until the export lands; see CHANGELOG.md."""

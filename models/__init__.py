@@ -1,0 +1,1 @@
+"""PyTorch networks, their configs, and the checkpoint file."""

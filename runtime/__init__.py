@@ -1,0 +1,1 @@
+"""What runs beside the ultrasound machine: images and metrics, on numpy and OpenCV alone."""

@@ -1,0 +1,37 @@
+"""Every error getgan raises on purpose.
+
+GetganError
+├── CheckpointError   a model file that is missing, damaged, or not what was asked for
+├── ConfigError       an option, a network setting or an image size that cannot work
+├── DataError         an image, a folder or a data set that cannot be used
+├── TrainingError     a run that diverged, collapsed, or cannot be resumed
+└── OutputError       a file that could not be written (disk full, no permission)
+
+A message says what was found, what was wanted, and the next command.
+"""
+
+from __future__ import annotations
+
+
+class GetganError(Exception):
+    """Base of all errors that the command line turns into one line and an exit code."""
+
+
+class CheckpointError(GetganError):
+    """A model file is missing, damaged, or not what was asked for."""
+
+
+class ConfigError(GetganError):
+    """An option, a network setting or an image size cannot work."""
+
+
+class DataError(GetganError):
+    """An image, a folder or a data set cannot be used."""
+
+
+class TrainingError(GetganError):
+    """A training run diverged, collapsed, or cannot be resumed."""
+
+
+class OutputError(GetganError):
+    """A file could not be written; what stood there before is untouched."""
