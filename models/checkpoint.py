@@ -1,0 +1,354 @@
+"""The checkpoint file: weights, architecture, image contract, provenance (docs/checkpoint-format.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from getgan import __version__
+from getgan.errors import CheckpointError, ConfigError, GetganError
+from getgan.files import write_bytes_atomic
+from getgan.models.catalog import ARCHITECTURES, Generator, GeneratorConfig, build_generator
+from getgan.models.recognise import WANTED, first_three, recognise
+
+FORMAT_VERSION = 1
+METADATA_KEY = "getgan"
+TRAINING_STATE_KEY = "getgan_training_state"
+# A default GET-GAN has a header of 7 kB, U-GAT-IT one of 5 kB; the rest is room for the training config.
+MAX_HEADER_BYTES = 1 << 20
+# CycleGAN's crop size, assumed for a bare state dict that does not say.
+ASSUMED_SIZE = 256
+
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True)
+class ImageContract:
+    """What images the generator takes and gives."""
+
+    size: int = ASSUMED_SIZE  # height and width in training
+    channels: str = "RGB"
+    range: tuple[float, float] = (-1.0, 1.0)
+    multiple_of: int = 4
+    min_size: int = 8
+
+    def __post_init__(self) -> None:
+        if (self.channels, self.range, self.multiple_of) != ("RGB", (-1.0, 1.0), 4):
+            found = f"{self.channels}, range {self.range}, multiples of {self.multiple_of}"
+            raise ConfigError(f"ImageContract is {found}; wanted RGB, range (-1.0, 1.0), multiples of 4")
+        if self.min_size < 1 or self.size < self.min_size or self.size % self.multiple_of:
+            wanted = f"a multiple of {self.multiple_of}, at least min_size = {self.min_size}"
+            raise ConfigError(f"ImageContract.size is {self.size}; wanted {wanted}")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from; changes no pixel."""
+
+    getgan_version: str = __version__
+    trained_on: str = "unknown"
+    iterations: int = 0
+    seed: int = 0
+    config_toml: str = ""  # the training config, to the letter
+    created: str = ""  # ISO 8601
+    notes: str = ""
+
+    @property
+    def config_sha256(self) -> str:
+        """Hash of the training config's text."""
+        return hashlib.sha256(self.config_toml.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A generator's weights with all that is needed to run them."""
+
+    arch: str
+    config: GeneratorConfig
+    state: Mapping[str, Tensor]
+    contract: ImageContract
+    provenance: Provenance
+    sha256: str | None = None  # of the file it was read from
+
+    def generator(self) -> Generator:
+        """A new network on the CPU, in eval mode, with its own copy of the weights.
+
+        Its `translate(x)` takes (N, 3, H, W) float32 RGB in [-1, 1] and gives the same.
+        """
+        # Built without memory and then assigned: no random draw is made, so no caller's seed is disturbed.
+        with torch.device("meta"):
+            generator = build_generator(self.arch, self.config)
+        copies = {key: value.detach().cpu().clone() for key, value in self.state.items()}
+        generator.load_state_dict(copies, strict=True, assign=True)
+        return generator.eval()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
+    """Write a .safetensors (or .pt / .pth) file atomically; returns its sha256."""
+    path = Path(path)
+    document = _json_from_checkpoint(checkpoint)
+    try:
+        kind = _kind(path)
+        # What is about to be written goes through the reader's checks: nothing unreadable reaches the disk.
+        _check(_checkpoint(document, checkpoint.state, None))
+    except GetganError as error:
+        raise CheckpointError(f"cannot save {path}: {error}") from error
+    # Clones, because safetensors refuses tensors that share memory or are not contiguous.
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in checkpoint.state.items()
+    }
+    if kind == "safetensors":
+        data = safetensors.torch.save(state, {METADATA_KEY: document})
+        if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
+            wanted = f"at most {MAX_HEADER_BYTES:,} bytes: shorten provenance.config_toml or notes"
+            raise CheckpointError(f"cannot save {path}: metadata is too long; wanted {wanted}")
+    else:
+        buffer = io.BytesIO()
+        torch.save({METADATA_KEY: document, "state": state}, buffer)
+        data = buffer.getvalue()
+    write_bytes_atomic(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_checkpoint(path: Path, expect: str | None = None) -> Checkpoint:
+    """Read and check a generator file; `expect` is the architecture it must have.
+
+    Runs no code from the file. A bare state dict is recognised where its keys leave no doubt.
+    """
+    path = Path(path)
+    try:
+        data = _read(path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if _kind(path) == "safetensors":
+            document, state = _open_safetensors(data)
+        else:
+            document, state = _open_pickle(data, path)
+        del data
+        checkpoint = _checkpoint(document, state, sha256)
+        if expect is not None and checkpoint.arch != expect:
+            raise CheckpointError(f"found architecture {checkpoint.arch}; wanted {expect}: pass another file")
+        _check(checkpoint)
+    except GetganError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return checkpoint
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        return "safetensors"
+    if suffix in (".pt", ".pth"):
+        return "pickle"
+    raise CheckpointError(f"found the suffix {suffix or 'none'!r}; wanted .safetensors, .pt or .pth")
+
+
+def _read(path: Path) -> bytes:
+    """The whole file, once its head makes sense."""
+    if path.is_dir():
+        raise CheckpointError("found a folder; wanted a .safetensors, .pt or .pth file" + _beside(path))
+    if not path.exists():
+        raise CheckpointError("no such file; wanted a checkpoint" + _beside(path.parent))
+    kind = _kind(path)
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise CheckpointError("found an empty file; wanted a checkpoint: copy it again")
+            if kind == "safetensors":
+                _check_header(file, size)
+                file.seek(0)
+            return file.read()
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _beside(folder: Path) -> str:
+    """The checkpoints in `folder`, as the end of a message."""
+    names = sorted(entry.name for entry in folder.glob("*.safetensors"))
+    return f": pass one of {first_three(names)} in {folder}" if names else ""
+
+
+def _check_header(file: BinaryIO, size: int) -> None:
+    """Raise unless the file is safetensors of its full length; reads the header only."""
+    head = file.read(8)
+    length = int.from_bytes(head, "little")
+    if head.startswith(b"PK\x03\x04") or head.startswith(b"\x80"):
+        raise CheckpointError("found a PyTorch file; wanted safetensors: rename it to .pt")
+    if size < 8 or length < 2:
+        raise CheckpointError(f"found {size:,} bytes that are not safetensors; copy the file again")
+    # The first byte after the length is always "{": it tells a cut file from one of another kind.
+    start = file.read(1)
+    if start not in (b"{", b""):
+        raise CheckpointError(f"found {size:,} bytes that are not safetensors; copy the file again")
+    if length > MAX_HEADER_BYTES:
+        wanted = f"at most {MAX_HEADER_BYTES:,}: this is no getgan checkpoint"
+        raise CheckpointError(f"found a safetensors header of {length:,} bytes; wanted {wanted}")
+    header = start + file.read(length - 1)
+    if len(header) < length:
+        raise CheckpointError(f"file is cut off in its header: found {size:,} bytes; copy it again")
+    try:
+        entries = json.loads(header)
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        wanted_size = 8 + length + max(ends, default=0)
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
+        raise CheckpointError("found a damaged safetensors header; copy the file again") from None
+    if size < wanted_size:
+        raise CheckpointError(f"file is cut off: found {size:,} bytes, wanted {wanted_size:,}; copy it again")
+
+
+def _open_safetensors(data: bytes) -> tuple[str | None, dict[str, Tensor]]:
+    length = int.from_bytes(data[:8], "little")
+    try:
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        state = safetensors.torch.load(data)
+    except Exception as error:  # safetensors' own error, or KeyError for a dtype that torch lacks
+        raise CheckpointError(f"found damaged safetensors ({error}); copy the file again") from error
+    return metadata.get(METADATA_KEY), state
+
+
+def _open_pickle(data: bytes, path: Path) -> tuple[str | None, dict[str, Tensor]]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on old pickle protocols; the result is checked below
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises anything, from KeyError to struct.error
+        if path.name.endswith(".state.pt"):
+            raise CheckpointError(_training_state(path)) from error
+        # PyTorch names the function or class that the pickle wants called.
+        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+            wanted = "plain tensors: where you trust it, save its state_dict() with torch.save"
+            raise CheckpointError(
+                f"found a pickle that runs code ({asked[1]:.80}); wanted {wanted}"
+            ) from error
+        raise CheckpointError("found a damaged file or none of PyTorch's; copy it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"found a {type(content).__name__}; wanted {WANTED}")
+    if TRAINING_STATE_KEY in content:
+        raise CheckpointError(_training_state(path))
+    document = None
+    if METADATA_KEY in content and "state" in content:
+        document, content = content[METADATA_KEY], content["state"]
+        if not isinstance(document, str) or not isinstance(content, dict):
+            raise CheckpointError("found damaged getgan metadata; copy the file again")
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointError(f"found {first_three(others)}, which are no tensors; wanted {WANTED}")
+    return document, {str(key): value for key, value in content.items()}
+
+
+def _training_state(path: Path) -> str:
+    same_run = path.with_name(path.name.removesuffix(".state.pt") + ".safetensors")
+    beside = f": pass {same_run.name}" if same_run.exists() else _beside(path.parent)
+    return "found a training state, which is for resuming a run; wanted the generator's checkpoint" + beside
+
+
+def _checkpoint(document: str | None, state: Mapping[str, Tensor], sha256: str | None) -> Checkpoint:
+    if document is None:
+        arch, config = recognise(state)
+        # Its statistics are used as stored: the mode that BatchNorm was tested in does not show in the keys.
+        notes = f"bare state dict; {ASSUMED_SIZE}x{ASSUMED_SIZE} RGB in [-1, 1] and eval mode assumed"
+        provenance = Provenance(getgan_version="unknown", notes=notes)
+        return Checkpoint(arch, config, state, ImageContract(), provenance, sha256)
+    try:
+        content = json.loads(document)
+        version = content["version"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        raise CheckpointError("found damaged getgan metadata; copy the file again") from None
+    if type(version) is not int or version < 1:
+        wanted = f"a whole number from 1 to {FORMAT_VERSION}: copy the file again"
+        raise CheckpointError(f"found metadata version {version!r:.80}; wanted {wanted}")
+    if version > FORMAT_VERSION:
+        upgrade = f"this is getgan {__version__}: pip install -U getgan"
+        raise CheckpointError(f"found metadata version {version}; wanted at most {FORMAT_VERSION}, {upgrade}")
+    arch = content.get("arch")
+    if not isinstance(arch, str) or arch not in ARCHITECTURES:
+        wanted = f"one of {', '.join(ARCHITECTURES)}: pip install -U getgan"
+        raise CheckpointError(f"found architecture {arch!r:.80}; wanted {wanted}")
+    return Checkpoint(
+        arch=arch,
+        config=_record(ARCHITECTURES[arch].config, content.get("config"), strict=True),
+        state=state,
+        contract=_record(ImageContract, content.get("contract"), strict=True),
+        provenance=_record(Provenance, content.get("provenance"), strict=False),
+        sha256=sha256,
+    )
+
+
+def _json_from_checkpoint(checkpoint: Checkpoint) -> str:
+    document = {
+        "version": FORMAT_VERSION,
+        "arch": checkpoint.arch,
+        "config": asdict(checkpoint.config),
+        "contract": asdict(checkpoint.contract),
+        "provenance": asdict(checkpoint.provenance),
+    }
+    return json.dumps(document, sort_keys=True)
+
+
+def _record(kind: type[_Record], document: Any, *, strict: bool) -> _Record:
+    """A dataclass from parsed JSON; each value must have the type of the field's default.
+
+    Not strict: unknown fields are passed over and missing ones take their default.
+    """
+    if not isinstance(document, dict):
+        raise CheckpointError(f"found {type(document).__name__} as {kind.__name__}; wanted an object")
+    known = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    if strict and known.keys() != document.keys():
+        odd = first_three(sorted(known.keys() ^ document.keys()))
+        raise CheckpointError(f"found {kind.__name__} with missing or unknown fields ({odd})")
+    values: dict[str, Any] = {}
+    for name in known.keys() & document.keys():
+        value = tuple(document[name]) if isinstance(document[name], list) else document[name]
+        if type(value) is not type(known[name]):
+            wanted = type(known[name]).__name__
+            raise CheckpointError(f"found {kind.__name__}.{name} = {value!r:.80}; wanted a {wanted}")
+        values[name] = value
+    return kind(**values)
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    """Raise unless the state fits the architecture key by key and holds finite numbers only."""
+    with torch.device("meta"):
+        generator = build_generator(checkpoint.arch, checkpoint.config)
+    config = checkpoint.config
+    channels = (config.in_channels, config.out_channels)
+    if channels != (3, 3):
+        raise CheckpointError(f"found {channels[0]} -> {channels[1]} channels; wanted 3 -> 3 (RGB)")
+    if checkpoint.contract.min_size != generator.min_size:
+        found = f"contract.min_size = {checkpoint.contract.min_size}"
+        raise CheckpointError(f"found {found}; wanted {generator.min_size} for this {checkpoint.arch}")
+    wanted, found_state = generator.state_dict(), checkpoint.state
+    problems = []
+    if missing := [key for key in wanted if key not in found_state]:
+        problems.append(f"missing keys {first_three(missing)}")
+    if unexpected := [key for key in found_state if key not in wanted]:
+        problems.append(f"unexpected keys {first_three(unexpected)}")
+    different = [
+        f"{key} is {_kind_of(found_state[key])} instead of {_kind_of(wanted[key])}"
+        for key in wanted
+        if key in found_state and _kind_of(found_state[key]) != _kind_of(wanted[key])
+    ]
+    if different:
+        problems.append(first_three(different))
+    if problems:
+        raise CheckpointError(f"weights do not fit {checkpoint.arch} with {config}: {'; '.join(problems)}")
+    if broken := [key for key in wanted if not bool(torch.isfinite(found_state[key]).all())]:
+        raise CheckpointError(f"found NaN or infinite weights in {first_three(broken)}; wanted finite ones")
+
+
+def _kind_of(tensor: Tensor) -> str:
+    kind = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+    return kind if tensor.layout == torch.strided else f"{tensor.layout} {kind}"

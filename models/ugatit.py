@@ -1,0 +1,272 @@
+"""U-GAT-IT (Kim et al., ICLR 2020): attention by class activation maps, adaptive layer-instance norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from getgan.errors import ConfigError
+from getgan.models.blocks import ResidualBlock, check_config, check_image, is_traced
+
+EPS = 1e-5
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class UgatitConfig:
+    """Hyper-parameters of UgatitGenerator; a full net (light=False) works at `size` x `size` only."""
+
+    ngf: int = 64
+    blocks: int = 4
+    light: bool = True
+    size: int = 256
+    in_channels: int = 3
+    out_channels: int = 3
+
+    def __post_init__(self) -> None:
+        check_config(self, ("ngf", "blocks", "size", "in_channels", "out_channels"), {})
+        if self.size < 8 or self.size % 4:
+            raise ConfigError(f"UgatitConfig.size is {self.size}; wanted a multiple of 4, at least 8")
+
+
+@dataclass(frozen=True)
+class UgatitDiscriminatorConfig:
+    """Hyper-parameters of UgatitDiscriminator: 7 layers make the paper's global one, 5 the local one."""
+
+    in_channels: int = 3
+    ndf: int = 64
+    layers: int = 7
+
+    def __post_init__(self) -> None:
+        check_config(self, ("in_channels", "ndf", "layers"), {})
+        if not 3 <= self.layers <= 9:
+            raise ConfigError(f"UgatitDiscriminatorConfig.layers is {self.layers}; wanted 3 to 9")
+
+
+class UgatitOutput(NamedTuple):
+    """What the generator gives; the logits are trained to tell its input domain."""
+
+    image: Tensor  # (N, 3, H, W) in [-1, 1]
+    cam_logit: Tensor  # (N, 2): from the average and from the maximum
+    heatmap: Tensor  # (N, 1, H/4, W/4): where the net looks
+
+
+class UgatitScore(NamedTuple):
+    """What a discriminator gives, for least squares."""
+
+    score: Tensor  # (N, 1, h, w)
+    cam_logit: Tensor  # (N, 2)
+    heatmap: Tensor  # (N, 1, h + 1, w + 1)
+
+
+class AdaLIN(nn.Module):
+    """Mix of instance and layer norm by rho, with scale and shift from outside."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.rho = nn.Parameter(torch.full((1, channels, 1, 1), 0.9))
+
+    def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """x (N, C, h, w), gamma and beta (N, C) -> (N, C, h, w)."""
+        return _mixed_norm(x, self.rho) * gamma[:, :, None, None] + beta[:, :, None, None]
+
+
+class ILN(nn.Module):
+    """Mix of instance and layer norm by rho, with scale and shift of its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.rho = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> the same shape."""
+        return _mixed_norm(x, self.rho) * self.gamma + self.beta
+
+
+def _mixed_norm(x: Tensor, rho: Tensor) -> Tensor:
+    # Unbiased variances, as in the public weights: with h * w = 64 * 64 the biased one already differs.
+    per_channel = _standardised(x, (2, 3))
+    per_image = _standardised(x, (1, 2, 3))
+    return rho * per_channel + (1 - rho) * per_image
+
+
+def _standardised(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    mean = x.mean(dim=dims, keepdim=True)
+    variance = x.var(dim=dims, correction=1, keepdim=True)
+    return (x - mean) / torch.sqrt(variance + EPS)
+
+
+def clip_rho(module: nn.Module) -> None:
+    """Bring every rho of module back into [0, 1]; call it after each generator step."""
+    for child in module.modules():
+        if isinstance(child, (AdaLIN, ILN)):
+            child.rho.data.clamp_(0.0, 1.0)
+
+
+class AdaLINBlock(nn.Module):
+    """Residual block whose two normalisations take their scale and shift from the attention features."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pad1 = nn.ReflectionPad2d(1)
+        self.conv1 = nn.Conv2d(channels, channels, 3, bias=False)
+        self.norm1 = AdaLIN(channels)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.pad2 = nn.ReflectionPad2d(1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, bias=False)
+        self.norm2 = AdaLIN(channels)
+
+    def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """x (N, C, h, w), gamma and beta (N, C) -> (N, C, h, w)."""
+        y = self.relu1(self.norm1(self.conv1(self.pad1(x)), gamma, beta))
+        out: Tensor = x + self.norm2(self.conv2(self.pad2(y)), gamma, beta)
+        return out
+
+
+class UgatitGenerator(nn.Module):
+    """One direction of U-GAT-IT, light or full; module names are those of the public PyTorch weights."""
+
+    def __init__(self, config: UgatitConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or UgatitConfig()
+        ngf, channels = config.ngf, 4 * config.ngf
+        self.DownBlock = nn.Sequential(
+            *_conv(config.in_channels, ngf, 7),  # (N, ngf, H, W)
+            *_conv(ngf, 2 * ngf, 3, stride=2),  # (N, 2 ngf, H/2, W/2)
+            *_conv(2 * ngf, channels, 3, stride=2),  # (N, C, H/4, W/4), C = 4 ngf
+            *(ResidualBlock(channels, "instance", bias=False) for _ in range(config.blocks)),
+        )
+        self.gap_fc = nn.Linear(channels, 1, bias=False)
+        self.gmp_fc = nn.Linear(channels, 1, bias=False)
+        self.conv1x1 = nn.Conv2d(2 * channels, channels, 1)
+        self.relu = nn.ReLU(inplace=True)
+        # Light sees the spatial mean, full every position: hence its fixed size and 26 times the weights.
+        positions = 1 if config.light else (config.size // 4) ** 2
+        self.FC = nn.Sequential(
+            nn.Linear(positions * channels, channels, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, channels, bias=False),
+            nn.ReLU(inplace=True),
+        )
+        self.gamma = nn.Linear(channels, channels, bias=False)
+        self.beta = nn.Linear(channels, channels, bias=False)
+        for k in range(1, config.blocks + 1):
+            self.add_module(f"UpBlock1_{k}", AdaLINBlock(channels))
+        self.UpBlock2 = nn.Sequential(
+            *_up(channels),  # (N, 2 ngf, H/2, W/2)
+            *_up(2 * ngf),  # (N, ngf, H, W)
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(ngf, config.out_channels, 7, bias=False),
+            nn.Tanh(),
+        )
+
+    @property
+    def min_size(self) -> int:
+        """Smallest legal height and width: 8 (padding of 1 at H/4); a full net has one size only."""
+        return 8 if self.config.light else self.config.size
+
+    def forward(self, x: Tensor) -> UgatitOutput:
+        """Image, CAM logits and heatmap of x, (N, 3, H, W) float RGB in [-1, 1]."""
+        check_image(x, self.config.in_channels, self.min_size)
+        self._check_fixed_size(x)
+        features = self.DownBlock(x)  # (N, C, H/4, W/4)
+        both, cam_logit = _class_activation(features, self.gap_fc.weight, self.gmp_fc.weight)
+        features = self.relu(self.conv1x1(both))  # (N, C, H/4, W/4)
+        style = features.mean(dim=(2, 3)) if self.config.light else features.flatten(1)
+        style = self.FC(style)  # (N, C)
+        gamma, beta = self.gamma(style), self.beta(style)
+        decoded = features
+        for k in range(1, self.config.blocks + 1):
+            decoded = self.get_submodule(f"UpBlock1_{k}")(decoded, gamma, beta)
+        return UgatitOutput(self.UpBlock2(decoded), cam_logit, features.sum(dim=1, keepdim=True))
+
+    def translate(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) float RGB in [-1, 1] -> the same."""
+        return self.forward(x).image
+
+    def _check_fixed_size(self, x: Tensor) -> None:
+        if self.config.light or is_traced():
+            return
+        size = self.config.size
+        height, width = x.shape[2:]
+        if (height, width) != (size, size):
+            raise ConfigError(
+                f"image is {height}x{width}; this full U-GAT-IT takes {size}x{size} only: resize it first"
+            )
+
+
+class UgatitDiscriminator(nn.Module):
+    """One discriminator with CAM and spectral norm; the paper uses a global and a local one per domain."""
+
+    def __init__(self, config: UgatitDiscriminatorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or UgatitDiscriminatorConfig()
+        layers: list[nn.Module] = []
+        channels, width = config.in_channels, config.ndf
+        for n in range(config.layers - 1):
+            stride = 2 if n < config.layers - 2 else 1
+            conv = nn.Conv2d(channels, width, 4, stride=stride)
+            layers += [nn.ReflectionPad2d(1), _spectral(conv), nn.LeakyReLU(0.2, inplace=True)]
+            channels, width = width, 2 * width
+        self.model = nn.Sequential(*layers)
+        self.gap_fc = _spectral(nn.Linear(channels, 1, bias=False))
+        self.gmp_fc = _spectral(nn.Linear(channels, 1, bias=False))
+        self.conv1x1 = nn.Conv2d(2 * channels, channels, 1)
+        self.leaky_relu = nn.LeakyReLU(0.2, inplace=True)
+        self.pad = nn.ReflectionPad2d(1)
+        self.conv = _spectral(nn.Conv2d(channels, 1, 4, bias=False))
+
+    @property
+    def min_size(self) -> int:
+        """Smallest legal height and width: H / 2**(layers - 2) loses one before a reflection padding of 1."""
+        return 3 * int(2 ** (self.config.layers - 2))
+
+    def forward(self, x: Tensor) -> UgatitScore:
+        """Scores of x, (N, 3, H, W) float RGB in [-1, 1]."""
+        if min(x.shape[2:]) < self.min_size:
+            found = "x".join(str(n) for n in x.shape[2:])
+            wanted = f"{self.config.layers} layers want at least {self.min_size}"
+            raise ConfigError(f"image is {found}; {wanted}: use fewer layers")
+        features = self.model(x)  # (N, C, h + 1, w + 1)
+        # Read each weight once: every read in training mode is one more power iteration.
+        both, cam_logit = _class_activation(features, self.gap_fc.weight, self.gmp_fc.weight)
+        features = self.leaky_relu(self.conv1x1(both))
+        return UgatitScore(self.conv(self.pad(features)), cam_logit, features.sum(dim=1, keepdim=True))
+
+
+def _spectral(module: _Module) -> _Module:
+    spectral_norm(module)  # in place; returned as nn.Module, which would lose the type of .weight
+    return module
+
+
+def _class_activation(features: Tensor, average: Tensor, maximum: Tensor) -> tuple[Tensor, Tensor]:
+    """Features weighted by the two classifiers (N, 2C, h, w), and their logits (N, 2)."""
+    from_average = nn.functional.linear(features.mean(dim=(2, 3)), average)  # (N, 1)
+    from_maximum = nn.functional.linear(features.amax(dim=(2, 3)), maximum)  # (N, 1)
+    weighted = torch.cat([features * average[:, :, None, None], features * maximum[:, :, None, None]], dim=1)
+    return weighted, torch.cat([from_average, from_maximum], dim=1)
+
+
+def _conv(channels: int, width: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.ReflectionPad2d(kernel // 2),
+        nn.Conv2d(channels, width, kernel, stride=stride, bias=False),
+        nn.InstanceNorm2d(width, affine=False),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def _up(channels: int) -> list[nn.Module]:
+    return [
+        nn.Upsample(scale_factor=2.0, mode="nearest"),
+        nn.ReflectionPad2d(1),
+        nn.Conv2d(channels, channels // 2, 3, bias=False),
+        ILN(channels // 2),
+        nn.ReLU(inplace=True),
+    ]
