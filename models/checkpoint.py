@@ -185,12 +185,13 @@ def _check_header(file: BinaryIO, size: int) -> None:
     """Raise unless the file is safetensors of its full length; reads the header only."""
     head = file.read(8)
     length = int.from_bytes(head, "little")
-    if head.startswith(b"PK\x03\x04") or head.startswith(b"\x80"):
+    # The first byte after the length is always "{": it tells a cut file from one of another kind, and a
+    # pickle, which starts with 0x80, from a header whose length ends in 0x80 (one in 32 does).
+    start = file.read(1)
+    if head.startswith(b"PK\x03\x04") or (head.startswith(b"\x80") and start != b"{"):
         raise CheckpointError("found a PyTorch file; wanted safetensors: rename it to .pt")
     if size < 8 or length < 2:
         raise CheckpointError(f"found {size:,} bytes that are not safetensors; copy the file again")
-    # The first byte after the length is always "{": it tells a cut file from one of another kind.
-    start = file.read(1)
     if start not in (b"{", b""):
         raise CheckpointError(f"found {size:,} bytes that are not safetensors; copy the file again")
     if length > MAX_HEADER_BYTES:

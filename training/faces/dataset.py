@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from getgan.errors import ConfigError, OutputError
@@ -10,6 +11,8 @@ from getgan.training.faces.config import SceneConfig, seed_of
 from getgan.training.faces.scene import render_photo, render_ultrasound
 from getgan.training.faces.sheet import sample_sheet
 
+Progress = Callable[[str, float], None]  # what is being done, share of the whole that is done
+
 
 def write_sheet(path: Path, size: int, count: int, first: int) -> str:
     """Write `count` scenes with their truth, and as many photos, as one picture; says where."""
@@ -17,7 +20,7 @@ def write_sheet(path: Path, size: int, count: int, first: int) -> str:
     return f"{count} scenes of {size} px: {path}"
 
 
-def write_dataset(folder: Path, size: int, count: int, first: int) -> str:
+def write_dataset(folder: Path, size: int, count: int, first: int, progress: Progress) -> str:
     """Write trainA trainB testA testB with `count` PNGs each, and testA_truth beside them; says where.
 
     testA_truth holds the photo that a perfect translator would make of the testA picture of the same name.
@@ -29,12 +32,14 @@ def write_dataset(folder: Path, size: int, count: int, first: int) -> str:
             (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {folder}: {error.strerror}; choose another folder") from error
-    for split in ("train", "test"):
+    for done, split in enumerate(("train", "test")):
         for index in range(first, first + count):
+            progress(f"rendering {split}A and {split}B", (done + (index - first) / count) / 2)
             name = f"{index:06d}.png"
             x = render_ultrasound(scene, seed_of("ultrasound", split, index))
+            y = render_photo(scene, seed_of("photo", split, index))
             write_image(folder / f"{split}A" / name, x.ultrasound)
-            write_image(folder / f"{split}B" / name, render_photo(scene, seed_of("photo", split, index)).image)
+            write_image(folder / f"{split}B" / name, y.image)
             if split == "test":
                 write_image(folder / "testA_truth" / name, x.truth)
     return f"{count} pictures of {size} px in each of {', '.join(names)} under {folder}"

@@ -11,11 +11,15 @@ STRIP = 16  # height of a label
 
 
 def sample_sheet(config: SceneConfig, n: int, first: int = 0) -> NDArray[np.uint8]:
-    """Rows of n pictures from index `first` on: ultrasound, clean, mask, truth, photo; uint8 (5 (size + 16), n size, 3) RGB."""
+    """Rows of n pictures from index `first` on: ultrasound, clean, mask, truth, photo.
+
+    uint8 (5 (size + 16), n size, 3) RGB.
+    """
     if n < 1:
         raise ValueError(f"n: found {n}, wanted 1 or more")
-    scenes = [render_ultrasound(config, seed_of("ultrasound", "test", index)) for index in range(first, first + n)]
-    photos = [render_photo(config, seed_of("photo", "test", index)) for index in range(first, first + n)]
+    places = range(first, first + n)
+    scenes = [render_ultrasound(config, seed_of("ultrasound", "test", index)) for index in places]
+    photos = [render_photo(config, seed_of("photo", "test", index)) for index in places]
     rows = (
         ("ultrasound (X)", [scene.ultrasound for scene in scenes]),
         ("clean scene", [scene.clean for scene in scenes]),

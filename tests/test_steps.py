@@ -1,0 +1,499 @@
+"""The five steps: who moves, what W_e is, and every loss term worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from training_helpers import recorded_gradients, tiny
+
+from getgan.errors import ConfigError
+from getgan.models.getgan import GetGanConfig, GetGanGenerator, GetGanOutput
+from getgan.training import steps
+from getgan.training.config import LossConfig, OptimConfig
+from getgan.training.methods import GetGan, Numerics, Updates, build_method
+from getgan.training.pool import ImagePool
+from getgan.training.steps import GetGanNets, Losses, blend, blur, gradient_weight
+
+CPU = Numerics(torch.device("cpu"))
+Array = NDArray[np.float64]
+
+
+def noise(seed: int, *shape: int) -> Tensor:
+    return torch.rand(shape or (1, 3, 32, 32), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def small_getgan(*overrides: str) -> GetGan:
+    method = build_method(tiny(*overrides), CPU)
+    assert isinstance(method, GetGan)
+    return method
+
+
+# Who moves.
+
+
+def groups(method: GetGan) -> dict[str, list[nn.Parameter]]:
+    nets = method.nets
+    forward = nets["forward"]
+    assert isinstance(forward, GetGanGenerator)
+    assert forward.gate is not None
+    parts = {"S": forward.shared, "T": forward.gate, "F": forward.fake, "E": forward.error}
+    parts |= {"H": nets["reverse"], "Dy": nets["disc_y"], "Dx": nets["disc_x"]}
+    return {name: list(module.parameters()) for name, module in parts.items()}
+
+
+def moves(method: GetGan, iterate: Callable[[], object]) -> list[tuple[str, str]]:
+    """(kind of update, the groups that it changed) of each update in `iterate`."""
+    found: list[tuple[str, str]] = []
+    parts = groups(method)
+    now = {name: [p.detach().clone() for p in own] for name, own in parts.items()}
+
+    def changed() -> str:
+        names = [
+            name
+            for name, own in parts.items()
+            if not all(torch.equal(a, b) for a, b in zip(now[name], own, strict=True))
+        ]
+        for name, own in parts.items():
+            now[name] = [p.detach().clone() for p in own]
+        return "".join(names)
+
+    def watched(kind: str, step: Callable[[Losses], None]) -> Callable[[Losses], None]:
+        def call(losses: Losses) -> None:
+            assert changed() == "", "something moved outside an update"
+            step(losses)
+            found.append((kind, changed()))
+            if kind == "D":  # the discriminators' losses see detached fakes
+                assert all(p.grad is None for name in "STFEH" for p in parts[name])
+
+        return call
+
+    updates = method.updates
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(updates, "step_generators", watched("G", updates.step_generators))
+        patch.setattr(updates, "step_judges", watched("D", updates.step_judges))
+        iterate()
+    assert changed() == ""
+    return found
+
+
+SEQUENTIAL = [("G", "STF"), ("G", "STFEH"), ("G", "STFEH"), ("D", "DyDx"), ("G", "STFEH")]
+
+
+@pytest.mark.parametrize(
+    ("updates", "wanted"), [("sequential", SEQUENTIAL), ("joint", [("G", "STFEH"), ("D", "DyDx")])]
+)
+def test_each_update_moves_exactly_its_networks(updates: str, wanted: list[tuple[str, str]]) -> None:
+    method = small_getgan(f"optim.updates={updates}")
+    # Twice: a momentum that is left behind would move a network only from the second iteration on.
+    for n in range(2):
+        assert moves(method, lambda n=n: method.iterate(noise(n), noise(10 + n))) == wanted  # type: ignore[misc]
+
+
+def test_step_2_moves_nothing_and_leaves_no_gradient() -> None:
+    method = small_getgan()
+    nets, x = method._nets, noise(0)
+    parameters = [p for net in method.nets.values() for p in net.parameters()]
+    before = [p.detach().clone() for p in parameters]
+    out = nets.forward(x)
+    w_e = steps.step2_gradient_weight(nets, x, out.y_star, method.loss)
+    assert not w_e.requires_grad
+    assert all(p.grad is None for p in parameters)
+    assert all(torch.equal(a, b) for a, b in zip(before, parameters, strict=True))
+    # The graph of y_* is still whole: step 3 differentiates it.
+    sum(steps.step3_weighted_cycle(nets, x, out, w_e, method.loss).values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in nets.forward.parameters())
+
+
+def test_step_2_keeps_the_gradients_of_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = small_getgan()
+    parameters = [p for net in method.nets.values() for p in net.parameters()]
+    real, calls = steps.step2_gradient_weight, []
+
+    def watched(nets: GetGanNets, x: Tensor, y_star: Tensor, loss: LossConfig) -> Tensor:
+        before = [None if p.grad is None else p.grad.clone() for p in parameters]
+        w_e = real(nets, x, y_star, loss)
+        for old, p in zip(before, parameters, strict=True):
+            assert (old is None) == (p.grad is None)
+            assert old is None or torch.equal(old, p.grad)  # type: ignore[arg-type]
+        calls.append(w_e)
+        return w_e
+
+    monkeypatch.setattr(steps, "step2_gradient_weight", watched)
+    method.iterate(noise(0), noise(1))
+    assert len(calls) == 1
+
+
+def test_joint_gradient_is_the_sum_of_the_four_sequential_ones() -> None:
+    x, y = noise(0, 2, 3, 32, 32), noise(1, 2, 3, 32, 32)
+    options = ("loss.lambda_keep=0.7", "optim.pool=0")
+    parts, judged = recorded_gradients(small_getgan(*options), x, y)
+    joint, judged_joint = recorded_gradients(small_getgan(*options, "optim.updates=joint"), x, y)
+    assert (len(parts), len(judged), len(joint), len(judged_joint)) == (4, 1, 1, 1)
+    wanted = torch.stack(parts).sum(0)
+    assert float(wanted.abs().max()) > 0
+    # float32 sums in another order
+    torch.testing.assert_close(joint[0], wanted, rtol=1e-3, atol=1e-5 * float(wanted.abs().max()))
+    torch.testing.assert_close(judged_joint[0], judged[0])
+
+
+def test_learning_rate_is_constant_and_then_falls_linearly_for_both_optimizers() -> None:
+    nets: tuple[list[nn.Module], list[nn.Module]] = ([nn.Linear(1, 1)], [nn.Linear(1, 1)])
+    updates = Updates(*nets, OptimConfig(iterations=10, lr=0.1, decay_from=0.5), CPU)
+    rates = [updates.set_rate(n) for n in range(10)]
+    assert rates == pytest.approx([0.1] * 6 + [0.08, 0.06, 0.04, 0.02])
+    assert updates.adam_g.param_groups[0]["lr"] == updates.adam_d.param_groups[0]["lr"] == rates[-1]
+    assert updates.adam_g.param_groups[0]["betas"] == (0.5, 0.999)
+    constant = Updates(*nets, OptimConfig(iterations=10, lr=0.1, decay_from=1.0), CPU)
+    assert [constant.set_rate(n) for n in (0, 9)] == [0.1, 0.1]
+
+
+# W_e.
+
+
+def weight_by_numpy(x: Tensor, y_star: Tensor, c: float, loss: LossConfig) -> Array:
+    """W_e for H(a) = c a, whose gradient is known, in float64."""
+    x64, y64 = x.double().numpy(), y_star.double().numpy()
+    residual = x64 - c * y64
+    pixels = residual[0].size
+    g = -c * (np.sign(residual) if loss.weight_error == "l1" else 2 * residual) / pixels
+    mu, sigma = g.mean(axis=(2, 3), keepdims=True), g.std(axis=(2, 3), keepdims=True)
+    z = np.abs((mu - g) / (sigma + loss.weight_eps)) * loss.weight_gain
+    weight: Array = 1 / (1 + np.exp(-z))
+    return weight if loss.weight == "sigmoid" else 2 * weight - 1
+
+
+@pytest.mark.parametrize("weight", ["sigmoid", "rescaled"])
+@pytest.mark.parametrize("error", ["l1", "l2"])
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+def test_weight_is_what_float64_says(weight: str, error: str, gain: float) -> None:
+    loss = tiny(f"loss.weight={weight}", f"loss.weight_error={error}", f"loss.weight_gain={gain}").loss
+    x, y_star = noise(0, 2, 3, 32, 36), 0.3 + 0.7 * noise(1, 2, 3, 32, 36)
+    w_e = gradient_weight(lambda a: 0.9 * a, x, y_star, loss)
+    assert w_e.shape == x.shape
+    assert w_e.dtype == torch.float32
+    np.testing.assert_allclose(w_e.numpy(), weight_by_numpy(x, y_star, 0.9, loss), atol=2e-5)
+    low = 0.5 if weight == "sigmoid" else 0.0
+    assert low <= float(w_e.min())
+    assert float(w_e.max()) < 1.0
+    assert error == "l1" or float(w_e.min()) < low + 0.01
+
+
+def test_weight_follows_the_gradient_not_the_residual() -> None:
+    """The one pixel on the other side of x has the large weight, as its sign is the rare one."""
+    x = torch.zeros(1, 3, 32, 32)
+    y_star = torch.full_like(x, 0.5)
+    y_star[0, 1, 5, 7] = -0.01
+    w_e = gradient_weight(lambda a: a, x, y_star, LossConfig())
+    assert float(w_e[0, 1, 5, 7]) > 0.999
+    w_e[0, 1, 5, 7] = 0.0
+    assert float(w_e.max()) < 0.1
+
+
+@pytest.mark.parametrize("error", ["l1", "l2"])
+def test_weight_is_alive_where_the_gradient_is_tiny(error: str) -> None:
+    loss = tiny(f"loss.weight_error={error}").loss
+    x, y_star = noise(0), noise(1)
+    scale = 3 * 32 * 32 * 1e-6
+    # H(a) = a + (scale - 1) (a - a.detach()): the picture of a, the gradient times `scale`.
+    tiny_gradient = gradient_weight(lambda a: scale * a + (1 - scale) * a.detach(), x, y_star, loss)
+    plain = gradient_weight(lambda a: a, x, y_star, loss)
+    assert float(plain.mean()) > 0.3
+    assert float((tiny_gradient - plain).abs().max()) < 0.02  # eps is at most 1 % of sigma
+
+
+def test_an_eps_that_kills_the_weight_is_refused() -> None:
+    assert tiny("loss.weight_eps=1e-8").loss.weight_eps == LossConfig().weight_eps == 1e-8
+    for eps in ("1e-5", "1.1e-8", "0", "-1e-9"):
+        with pytest.raises(ConfigError, match="weight_eps"):
+            tiny(f"loss.weight_eps={eps}")
+
+
+def test_weight_carries_no_gradient_and_stays_float32_under_autocast() -> None:
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    seen: list[torch.dtype] = []
+
+    def reverse(a: Tensor) -> Tensor:
+        answer: Tensor = conv(a)
+        seen.append(answer.dtype)
+        return answer
+
+    x = noise(0)
+    y_star = noise(1).requires_grad_(True)
+    plain = gradient_weight(reverse, x, y_star, LossConfig())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert conv(x).dtype == torch.bfloat16
+        under = gradient_weight(reverse, x, y_star, LossConfig())
+        with torch.no_grad():
+            assert torch.equal(gradient_weight(reverse, x, y_star, LossConfig()), plain)
+    assert seen == [torch.float32] * 3
+    assert torch.equal(under, plain)
+    assert not plain.requires_grad
+    assert plain.grad_fn is None
+    assert y_star.grad is None
+    assert conv.weight.grad is None
+
+
+def test_gradient_of_step_3_takes_the_weight_as_a_number() -> None:
+    """Against the gradient worked out by hand with W_e constant, for H(a) = 0.8 a + 0.1."""
+    nets, x = known_nets(), noise(0)
+    loss = LossConfig(lambda_rec=3.0, weight_error="l2")
+    y_star, y_error = noise(1).requires_grad_(True), noise(2).requires_grad_(True)
+    w_e = steps.step2_gradient_weight(nets, x, y_star, loss)
+    out = GetGanOutput(y_star, y_error, None)
+    total = steps.step3_weighted_cycle(nets, x, out, w_e, loss)["rec_x"]
+    by_star, by_error = torch.autograd.grad(total, (y_star, y_error))
+    x64, w64 = x.double().numpy(), w_e.double().numpy()
+    y = (1 - w64) * y_star.detach().double().numpy() + w64 * y_error.detach().double().numpy()
+    by_y = -3.0 * 0.8 * np.sign(x64 - (0.8 * y + 0.1)) / x64.size
+    np.testing.assert_allclose(by_star.numpy(), (1 - w64) * by_y, atol=1e-9)
+    np.testing.assert_allclose(by_error.numpy(), w64 * by_y, atol=1e-9)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.06])
+def test_an_image_s_weight_does_not_depend_on_its_batch(width: float) -> None:
+    loss = LossConfig(weight_blur=width, weight_error="l2")
+    method = small_getgan()
+    reverse = method.nets["reverse"]
+    x, y_star = noise(0, 2, 3, 32, 32), noise(1, 2, 3, 32, 32)
+    together = gradient_weight(reverse, x, y_star, loss)
+    alone = [gradient_weight(reverse, x[n : n + 1], y_star[n : n + 1], loss) for n in range(2)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-4)
+
+
+def test_a_batch_does_not_shrink_the_gradient_towards_eps() -> None:
+    """Each image's error is its own mean: at a deviation near eps, a mean over the batch would show."""
+    x, y_star = noise(0, 4, 3, 32, 32), noise(1, 4, 3, 32, 32)
+    scale = 3 * 32 * 32 * 3e-8
+
+    def reverse(a: Tensor) -> Tensor:
+        return scale * a + (1 - scale) * a.detach()
+
+    together = gradient_weight(reverse, x, y_star, LossConfig())
+    alone = gradient_weight(reverse, x[:1], y_star[:1], LossConfig())
+    torch.testing.assert_close(together[:1], alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 4.0])
+def test_blur_keeps_a_constant_and_spreads_a_point(sigma: float) -> None:
+    constant = torch.full((2, 3, 20, 24), 0.37, dtype=torch.float64)
+    torch.testing.assert_close(blur(constant, sigma), constant)
+    point = torch.zeros(1, 1, 33, 33, dtype=torch.float64)
+    point[0, 0, 16, 16] = 1.0
+    spread = blur(point, sigma)
+    assert float(spread.sum()) == pytest.approx(1.0)
+    assert torch.equal(spread, spread.transpose(2, 3)) or torch.allclose(spread, spread.transpose(2, 3))
+    ratio = float(spread[0, 0, 16, 17] / spread[0, 0, 16, 16])
+    assert ratio == pytest.approx(math.exp(-0.5 / sigma**2))
+
+
+def test_blurred_weight_finds_a_block_of_error() -> None:
+    y_star = noise(0, 1, 3, 64, 64) * 0.8
+    x = y_star + 0.02 * noise(1, 1, 3, 64, 64)
+    inside = torch.zeros(1, 3, 64, 64, dtype=torch.bool)
+    inside[:, :, 20:40, 10:30] = True
+    x = torch.where(inside, y_star + 0.8 * torch.sign(noise(2, 1, 3, 64, 64)), x)
+
+    def contrast(**options: object) -> tuple[float, float]:
+        loss = dataclasses.replace(LossConfig(weight_error="l2"), **options)  # type: ignore[arg-type]
+        w_e = gradient_weight(lambda a: a, x, y_star, loss)
+        return float(w_e[inside].mean()), float(w_e[~inside].mean())
+
+    blurred, gained = contrast(weight_blur=0.05), contrast(weight_blur=0.05, weight_gain=4.0)
+    assert blurred[0] > 0.6
+    assert blurred[1] < 0.1
+    assert gained[0] > blurred[0] + 0.1  # more gain gives more of the block to y_e
+    # All three channels share one map, and most of what is outside has none of it at all.
+    w_e = gradient_weight(lambda a: a, x, y_star, LossConfig(weight_error="l2", weight_blur=0.05))
+    assert torch.equal(w_e[:, 0], w_e[:, 1])
+    assert torch.equal(w_e[:, 0], w_e[:, 2])
+    assert float((w_e[~inside] == 0).float().mean()) > 0.7
+
+
+# Blend and losses by hand.
+
+
+def test_blend_by_hand() -> None:
+    w_e = torch.tensor([0.0, 1.0, 0.25, 0.5], dtype=torch.float64)
+    y_star = torch.tensor([0.8, 0.8, 0.4, -0.6], dtype=torch.float64)
+    y_error = torch.tensor([-0.2, -0.2, 0.8, 0.2], dtype=torch.float64)
+    wanted = torch.tensor([0.8, -0.2, 0.5, -0.2], dtype=torch.float64)
+    torch.testing.assert_close(blend(y_star, y_error, w_e), wanted, rtol=0, atol=1e-15)
+
+
+class KnownForward(GetGanGenerator):
+    """y_* = 0.5 x - 0.2, y_e = 0.25 x + 0.3."""
+
+    def __init__(self) -> None:
+        super().__init__(GetGanConfig(ngf=1, shared_blocks=1, branch_blocks=1))
+
+    def forward(self, x: Tensor) -> GetGanOutput:
+        return GetGanOutput(0.5 * x - 0.2, 0.25 * x + 0.3, None)
+
+
+class Affine(nn.Module):
+    def __init__(self, scale: float, shift: float) -> None:
+        super().__init__()
+        self.scale, self.shift = scale, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x + self.shift
+
+
+def known_nets() -> GetGanNets:
+    return GetGanNets(KnownForward(), Affine(0.8, 0.1), Affine(0.3, 0.4), Affine(-0.6, 0.2))
+
+
+WEIGHTS = LossConfig(lambda_gan=2.0, lambda_rec=3.0, lambda_idt=5.0, lambda_error=7.0, lambda_keep=11.0)
+
+
+def mean(values: Array) -> float:
+    return float(np.mean(values))
+
+
+def assert_losses(found: Losses, wanted: dict[str, float]) -> None:
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(wanted, rel=1e-5)
+
+
+def test_losses_of_every_step_by_hand() -> None:
+    nets, x, y = known_nets(), noise(0), noise(1)
+    x64, y64 = x.double().numpy(), y.double().numpy()
+    y_star, y_error = 0.5 * x64 - 0.2, 0.25 * x64 + 0.3
+    out = nets.forward(x)
+    assert_losses(
+        steps.step1_face(nets, out.y_star, WEIGHTS), {"gan_y": 2 * mean((0.3 * y_star + 0.4 - 1) ** 2)}
+    )
+
+    w_e = noise(2) * 0.5 + 0.5
+    w64 = w_e.double().numpy()
+    y_blend = (1 - w64) * y_star + w64 * y_error
+    third = {
+        "rec_x": 3 * mean(np.abs(x64 - (0.8 * y_blend + 0.1))),
+        "keep_x": 11 * mean((1 - w64) * np.abs(x64 - (0.8 * y_star + 0.1))),
+    }
+    assert_losses(steps.step3_weighted_cycle(nets, x, out, w_e, WEIGHTS), third)
+    unkept = dataclasses.replace(WEIGHTS, lambda_keep=0.0)
+    assert_losses(steps.step3_weighted_cycle(nets, x, out, w_e, unkept), {"rec_x": third["rec_x"]})
+
+    x_back = 0.8 * y64 + 0.1
+    fourth = {
+        "gan_x": 2 * mean((-0.6 * x_back + 0.2 - 1) ** 2),
+        "rec_y": 3 * mean(np.abs(y64 - (0.5 * x_back - 0.2))),
+        "error_rec": 7 * mean(np.abs(0.25 * x_back + 0.3)),
+    }
+    losses, x_fake = steps.step4_reverse(nets, y, WEIGHTS)
+    assert_losses(losses, fourth)
+    np.testing.assert_allclose(x_fake.numpy(), x_back, atol=1e-6)
+    assert not x_fake.requires_grad
+
+    fifth = {
+        "idt_y": 5 * mean(np.abs(y64 - (0.5 * y64 - 0.2))),
+        "error_idt": 7 * mean(np.abs(0.25 * y64 + 0.3)),
+        "idt_x": 5 * mean(np.abs(x64 - (0.8 * x64 + 0.1))),
+    }
+    assert_losses(steps.step5_identity(nets, x, y, WEIGHTS), fifth)
+
+
+class Fixed(ImagePool):
+    """Answers with one picture, whatever it is asked."""
+
+    def __init__(self, picture: Tensor) -> None:
+        super().__init__(1, (0,))
+        self.picture = picture
+
+    def query(self, images: Tensor) -> Tensor:
+        assert not images.requires_grad
+        return self.picture
+
+
+def test_discriminators_see_the_real_and_what_the_pool_answers() -> None:
+    nets = known_nets()
+    x, y, x_fake, y_fake, x_old, y_old = (noise(n) for n in range(6))
+    losses = steps.discriminators(
+        nets.disc_y,
+        nets.disc_x,
+        {"y": y, "x": x},
+        {"y": y_fake.requires_grad_(True), "x": x_fake.requires_grad_(True)},
+        {"y": Fixed(y_old), "x": Fixed(x_old)},
+    )
+
+    def by_hand(scale: float, shift: float, real: Tensor, old: Tensor) -> float:
+        truth, fake = real.double().numpy(), old.double().numpy()
+        return 0.5 * (mean((scale * truth + shift - 1) ** 2) + mean((scale * fake + shift) ** 2))
+
+    assert_losses(losses, {"disc_y": by_hand(0.3, 0.4, y, y_old), "disc_x": by_hand(-0.6, 0.2, x, x_old)})
+
+
+def test_pool_answers_with_an_old_picture_half_of_the_time() -> None:
+    pool = ImagePool(3, (7,))
+    numbers = []
+    for n in range(400):
+        pool.start_iteration(n)
+        numbers.append(int(pool.query(torch.full((1, 3, 1, 1), float(n))).mean()))
+    assert numbers[:3] == [0, 1, 2]  # filling
+    old = [n - answer for n, answer in enumerate(numbers) if answer != n]
+    assert 0.4 < len(old) / 397 < 0.6
+    assert max(old) < 60  # an answered picture gives its place to the new one
+    assert len(pool.images) == 3
+    assert len(set(numbers[3:])) == 397  # no picture twice, but for the first three
+
+
+def test_pool_s_answer_is_a_function_of_seed_and_iteration() -> None:
+    def answers(seed: int) -> list[float]:
+        pool = ImagePool(2, (seed,))
+        pool.images = [torch.zeros(3, 1, 1), torch.ones(3, 1, 1)]
+        found = []
+        for n in range(30):
+            pool.start_iteration(n)
+            found.append(float(pool.query(torch.full((1, 3, 1, 1), 2.0 + n)).mean()))
+        return found
+
+    assert answers(1) == answers(1) != answers(2)
+    assert float(ImagePool(0, (0,)).query(torch.ones(2, 3, 1, 1)).sum()) == 6.0
+
+
+def test_iteration_uses_the_pools() -> None:
+    method = small_getgan("optim.pool=2")
+    for n in range(2):
+        method.iterate(noise(n), noise(5 + n))
+    assert [len(pool.images) for pool in method.pools.values()] == [2, 2]
+
+
+# y_e has nothing to say about a photo.
+
+
+@pytest.mark.parametrize("step", [4, 5])
+@pytest.mark.parametrize("weight", [10.0, 0.0])
+def test_error_branch_is_driven_to_nothing_on_photos(step: int, weight: float) -> None:
+    method = small_getgan(f"loss.lambda_error={weight}", "optim.lr=0.003", "model.ngf=4")
+    nets, x, y = method._nets, noise(0), noise(1)
+
+    def size() -> float:
+        with torch.no_grad():
+            shown = nets.reverse(y) if step == 4 else y
+            return float(nets.forward(shown).y_error.abs().mean())
+
+    before = size()
+    for _ in range(40):
+        if step == 4:
+            method.updates.step_generators(steps.step4_reverse(nets, y, method.loss)[0])
+        else:
+            method.updates.step_generators(steps.step5_identity(nets, x, y, method.loss))
+    if weight:
+        assert size() < 0.15 * before
+    else:
+        assert size() > 0.5 * before
+
+
+def test_losses_are_float32_and_finite_in_mixed_precision() -> None:
+    method = build_method(tiny(), Numerics(torch.device("cpu"), "bf16"))
+    losses = method.iterate(noise(0), noise(1))
+    assert all(value.dtype == torch.float32 and bool(value.isfinite()) for value in losses.values())
+    assert not any(value.requires_grad for value in losses.values())
+    assert {"gan_y", "rec_x", "gan_x", "rec_y", "error_rec", "idt_y", "error_idt", "idt_x"} < losses.keys()

@@ -1,0 +1,285 @@
+"""Every option of a training run as frozen dataclasses, read from TOML and overridden by flags."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from getgan.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Networks. `method` names the system; CycleGAN's generator has shared_blocks + branch_blocks blocks."""
+
+    method: Literal["getgan", "cyclegan", "ugatit"] = "getgan"
+    ngf: int = 64
+    shared_blocks: int = 6
+    branch_blocks: int = 3
+    reverse_blocks: int = 9  # of H
+    gate: Literal["none", "1x1", "3x3", "channel"] = "1x1"
+    up: Literal["transposed", "resize"] = "transposed"
+    norm: Literal["instance", "batch"] = "instance"
+    ndf: int = 64
+    discriminator_layers: int = 3
+    ugatit_blocks: int = 4
+    ugatit_light: bool = True
+    ugatit_global_layers: int = 7  # of the discriminators; 7 needs pictures of 96 pixels or more
+    ugatit_local_layers: int = 5
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the losses, and what the gradient weight W_e is made of.
+
+    weight: "sigmoid" is the talk to the letter, W_e in [0.5, 1); "rescaled" is 2 sigmoid(z) - 1, in [0, 1).
+    weight_error: the X-domain error that g differentiates. "l1" is the talk's L_rec; its gradient carries
+    the error's sign but not its size. "l2" is the mean square, whose gradient grows with the error.
+    weight_blur: Gaussian blur of |g - mu| before it is normalised, sigma as a share of the image height;
+    0 is the talk. An occluder is a region, a single pixel's gradient is mostly noise.
+    weight_gain: z is multiplied by this before the sigmoid; 1 is the talk. More gives all of an occluder
+    to y_e, not only its worst part.
+    lambda_keep: weight of mean((1 - W_e) |x - H(y_*)|) in step 3, which ties y_* to x where W_e is
+    small; 0 is the talk.
+    """
+
+    lambda_rec: float = 10.0
+    lambda_idt: float = 5.0
+    lambda_error: float = 10.0
+    weight: Literal["sigmoid", "rescaled"] = "rescaled"
+    weight_eps: float = 1e-8
+    weight_error: Literal["l1", "l2"] = "l1"
+    weight_blur: float = 0.0
+    weight_gain: float = 1.0
+    lambda_keep: float = 0.0
+    lambda_gan: float = 1.0
+    lambda_cam: float = 1000.0  # U-GAT-IT only
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Adam and its schedule. updates: "sequential" = an Adam step per training step, "joint" = one in all."""
+
+    iterations: int = 100_000
+    batch: int = 1  # per process
+    lr: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    decay_from: float = 0.5  # share of the iterations after which lr falls linearly to 0
+    updates: Literal["sequential", "joint"] = "sequential"
+    pool: int = 50
+    ema: float = 0.0  # decay of the averaged generator that checkpoints hold; 0 = the last weights
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where images come from: rendered faces, or folders trainA trainB testA testB under root."""
+
+    kind: Literal["faces", "folders"] = "faces"
+    root: str = ""
+    size: int = 256  # of the square crop that the networks see, pixels
+    load_size: int = 286  # folders: shorter side is resized to this before the crop
+    flip: bool = True
+    count: int = 2000  # faces: pictures per domain; 0 = a new one every time
+    first: int = 0  # faces: index of the first picture, so that runs can have data of their own
+    yaw_x: tuple[float, float] = (-30.0, 30.0)  # faces: degrees
+    yaw_y: tuple[float, float] = (-30.0, 30.0)
+    occlusion: float = 0.75  # faces: share of ultrasounds with an occluder
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The machine and the rhythm of a run; intervals in iterations."""
+
+    seed: int = 0
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # step 2 is FP32 always
+    threads: int = 0  # CPU threads; 0 = all cores
+    log_every: int = 50
+    sample_every: int = 1000
+    checkpoint_every: int = 1000
+    probe_every: int = 1000
+    probe_images: int = 32
+    stop_after_minutes: float = 0.0  # of training time over all resumes; 0 = no limit
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run, whole."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+T = TypeVar("T")
+
+
+def load_config(path: Path | None, overrides: list[str] | None = None) -> TrainConfig:
+    """The config of a TOML file (None: the defaults) with `section.key=value` overrides on top."""
+    if path is None:
+        text = ""
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ConfigError(f"no config file at {path}; see examples/ for one to start from") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read {path}: {error}; wanted a UTF-8 TOML file") from error
+    sections = _sections_from_toml_text(text, source=str(path or "defaults"))
+    for item in overrides or []:
+        _override(sections, item)
+    return TrainConfig(**sections)  # checked here, when all is known: the order of the overrides is free
+
+
+def config_from_toml_text(text: str, source: str = "config") -> TrainConfig:
+    """The config that a TOML document states; an unknown key is an error that names the nearest known one."""
+    return TrainConfig(**_sections_from_toml_text(text, source))
+
+
+def _sections_from_toml_text(text: str, source: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+    hints = get_type_hints(TrainConfig)
+    sections: dict[str, Any] = {}
+    for name, table in document.items():
+        if name not in hints:
+            raise ConfigError(f"{source}: unknown section [{name}]{_did_you_mean(name, hints)}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{source}: {name} is {table!r}; wanted a section [{name}] with keys under it")
+        sections[name] = _section(hints[name], table, f"{source}: {name}")
+    return sections
+
+
+def config_to_toml_text(config: TrainConfig) -> str:
+    """Every option of a run as TOML; `config_from_toml_text` gives the same config back."""
+    lines: list[str] = []
+    for section in fields(config):
+        part = getattr(config, section.name)
+        lines.append(f"[{section.name}]")
+        lines += [f"{key.name} = {_toml_value(getattr(part, key.name))}" for key in fields(part)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _section(kind: type[T], table: dict[str, Any], where: str) -> T:
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in hints:
+            raise ConfigError(f"{where}.{key} is no option{_did_you_mean(key, hints)}")
+        values[key] = _typed(hints[key], value, f"{where}.{key}")
+    return kind(**values)
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """The value as the field's type, or an error that says what was wanted."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            wanted = ", ".join(map(str, get_args(hint)))
+            raise ConfigError(f"{where} is {value!r}; wanted one of {wanted}")
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
+            raise ConfigError(f"{where} is {value!r}; wanted two numbers, [min, max]")
+        return (float(value[0]), float(value[1]))
+    if hint is float and _is_number(value):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where} is {value!r}; wanted {hint.__name__}")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _override(sections: dict[str, Any], item: str) -> None:
+    """Put one `section.key=value` into the sections of a config that is still to be made."""
+    name, equals, text = item.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot:
+        raise ConfigError(f"override {item!r} has no value; wanted section.key=value, like loss.lambda_rec=5")
+    hints = get_type_hints(TrainConfig)
+    if section not in hints:
+        raise ConfigError(f"override {item!r}: unknown section {section}{_did_you_mean(section, hints)}")
+    try:
+        value = tomllib.loads(f"v = {text.strip()}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a string
+    keys = get_type_hints(hints[section])
+    if key not in keys:
+        raise ConfigError(f"override {item!r}: {section}.{key} is no option{_did_you_mean(key, keys)}")
+    part = sections.get(section, hints[section]())
+    sections[section] = replace(part, **{key: _typed(keys[key], value, f"override {item!r}")})
+
+
+def _did_you_mean(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else f"; wanted one of {', '.join(known)}"
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # its escapes are TOML's
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return repr(value)
+
+
+def _check(config: TrainConfig) -> None:
+    """Raise ConfigError for the first value out of its range."""
+
+    def wanted(ok: bool, name: str, value: object, what: str) -> None:
+        if not ok:
+            raise ConfigError(f"{name} is {value!r}; wanted {what}")
+
+    optim, data, loss, run, model = config.optim, config.data, config.loss, config.run, config.model
+    wanted(optim.iterations >= 1, "optim.iterations", optim.iterations, "1 or more")
+    wanted(optim.batch >= 1, "optim.batch", optim.batch, "1 or more")
+    wanted(optim.lr > 0, "optim.lr", optim.lr, "a positive number")
+    wanted(0 <= optim.beta1 < 1, "optim.beta1", optim.beta1, "a number in [0, 1)")
+    wanted(0 <= optim.beta2 < 1, "optim.beta2", optim.beta2, "a number in [0, 1)")
+    wanted(0 <= optim.decay_from <= 1, "optim.decay_from", optim.decay_from, "a share from 0 to 1")
+    wanted(0 <= optim.ema < 1, "optim.ema", optim.ema, "a decay in [0, 1)")
+    wanted(optim.pool >= 0, "optim.pool", optim.pool, "0 or more")
+    wanted(data.size >= 32 and data.size % 4 == 0, "data.size", data.size, "a multiple of 4 from 32 on")
+    wanted(data.count >= 0, "data.count", data.count, "0 (endless) or more")
+    wanted(data.first >= 0, "data.first", data.first, "0 or more")
+    wanted(0 <= data.occlusion <= 1, "data.occlusion", data.occlusion, "a share from 0 to 1")
+    if data.kind == "folders":
+        wanted(bool(data.root), "data.root", data.root, "the folder that holds trainA and trainB")
+        wanted(
+            data.load_size >= data.size, "data.load_size", data.load_size, f"data.size={data.size} or more"
+        )
+    for name in ("lambda_rec", "lambda_idt", "lambda_error", "lambda_keep", "lambda_gan", "lambda_cam"):
+        wanted(getattr(loss, name) >= 0, f"loss.{name}", getattr(loss, name), "0 or more")
+    # Measured: with a mean-L1 loss the gradient's std is 1e-6..5e-6 at 256x256, so 1e-5 gives a dead W_e.
+    wanted(0 < loss.weight_eps <= 1e-8, "loss.weight_eps", loss.weight_eps, "a number in (0, 1e-8]")
+    wanted(0 <= loss.weight_blur <= 0.25, "loss.weight_blur", loss.weight_blur, "a share from 0 to 0.25")
+    wanted(loss.weight_gain > 0, "loss.weight_gain", loss.weight_gain, "a positive number")
+    for name in ("log_every", "sample_every", "checkpoint_every", "probe_every"):
+        wanted(getattr(run, name) >= 1, f"run.{name}", getattr(run, name), "1 or more")
+    wanted(run.probe_images >= 2, "run.probe_images", run.probe_images, "2 or more")
+    wanted(run.seed >= 0, "run.seed", run.seed, "0 or more")
+    wanted(run.threads >= 0, "run.threads", run.threads, "0 (all) or more")
+    if model.method == "ugatit" and not model.ugatit_light:
+        wanted(data.size % 4 == 0, "data.size", data.size, "a multiple of 4")

@@ -1,0 +1,357 @@
+"""The training loop of every method: batches in, checkpoints, samples and a log out; resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import datetime
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from getgan import __version__
+from getgan.errors import ConfigError, OutputError, TrainingError
+from getgan.files import write_bytes_atomic
+from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, save_checkpoint
+from getgan.training.config import TrainConfig, config_to_toml_text
+from getgan.training.data import Batches, open_domains
+from getgan.training.methods import Method, Numerics, build_method
+from getgan.training.samples import write_sample
+from getgan.training.state import Progress, load_state, save_state
+from getgan.training.watch import Reading, Watch
+
+if TYPE_CHECKING:
+    from getgan.training.console import Console
+
+STATE = "run.state.pt"
+LOG = "log.jsonl"
+CONFIG = "config.toml"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished or stopped run leaves behind."""
+
+    folder: str
+    iteration: int
+    of: int
+    minutes: float
+    best_iteration: int
+    collapsed: bool
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self))
+
+    def text(self) -> str:
+        """Two lines for people."""
+        best = f"best.safetensors (iteration {self.best_iteration:,}) and " if self.best_iteration else ""
+        state = "COLLAPSED at the end" if self.collapsed else "kept its dependence on the input"
+        return (
+            f"{self.iteration:,} of {self.of:,} iterations in {self.minutes:.1f} minutes; {state}\n"
+            f"{self.folder}: {best}last.safetensors, samples/, {LOG}"
+        )
+
+
+class Trainer:
+    """One run in one folder: config.toml, log.jsonl, samples/, last and best checkpoint, run.state.pt.
+
+    Under torchrun every process builds one; rank 0 alone writes.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, console: Console, *, resume: bool) -> None:
+        self.config, self.folder, self.console = config, folder, console
+        self.rank, self.world, device = _join_processes(config.run.device)
+        self.numerics = Numerics(device, config.run.precision)
+        if config.run.precision == "fp16" and device.type == "cpu":
+            raise ConfigError("run.precision is fp16 on a CPU; wanted fp32 or bf16, or a GPU")
+        torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
+        state = folder / STATE
+        if state.exists() and not resume:
+            raise TrainingError(
+                f"{folder} holds a run already; add --resume to go on with it, or name another"
+            )
+        domains = open_domains(config.data)
+        self.batches = Batches(
+            config.data, domains, config.optim.batch, config.run.seed, self.rank, self.world
+        )
+        self.watch = Watch(config.data, domains, config.run.probe_images)
+        self.method: Method = build_method(config, self.numerics)
+        self.ema = copy.deepcopy(self.method.nets["forward"]) if config.optim.ema else None
+        self.progress = Progress()
+        self._identity = _identity_of(config)
+        if resume and state.exists():
+            self.progress = load_state(state, self.method, self.ema, self._identity)
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+
+    def run(self) -> Progress:
+        """Train to the last iteration or to the time limit; the state is on disk afterwards."""
+        if self.rank == 0:
+            self._prepare_folder()
+        self.console.start(
+            self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
+        )
+        try:
+            self._iterate()
+        finally:
+            self.console.stop()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+        return self.progress
+
+    def summary(self) -> Summary:
+        """Where the run stands."""
+        done = self.progress
+        return Summary(
+            str(self.folder),
+            done.iteration,
+            self.config.optim.iterations,
+            round(done.seconds / 60, 2),
+            done.best_iteration,
+            done.collapsed,
+        )
+
+    def _iterate(self) -> None:
+        run, progress = self.config.run, self.progress
+        since = time.monotonic() - progress.seconds
+        while progress.iteration < self.config.optim.iterations:
+            losses = self._one(progress.iteration)
+            progress.iteration += 1
+            progress.seconds = time.monotonic() - since
+            last = progress.iteration == self.config.optim.iterations or self._agreed(self._out_of_time())
+            self._add(losses)
+            saving = progress.iteration % run.checkpoint_every == 0 or last
+            if progress.iteration % run.log_every == 0 or saving:
+                self._log_losses()  # before saving: a state whose losses are not finite is never written
+            if progress.iteration % run.sample_every == 0 or last:
+                self._sample()
+            if progress.iteration % run.probe_every == 0 or last:
+                self._probe()
+            if saving:
+                self._save()
+            # Probing and saving are no training: what they took must not count, nor change the schedule.
+            since = time.monotonic() - progress.seconds
+            if last:
+                return
+
+    def _one(self, iteration: int) -> dict[str, Tensor]:
+        """Iteration number `iteration` (from 0), a function of the weights and that number alone."""
+        rate = self.method.updates.set_rate(iteration)
+        for pool in self.method.pools.values():
+            pool.start_iteration(iteration)
+        x, y = (t.to(self.numerics.device, non_blocking=True) for t in self.batches.batch(iteration))
+        losses = self.method.iterate(x, y)
+        if self.ema is not None:
+            _average(self.ema, self.method.nets["forward"], self.config.optim.ema, iteration)
+        self.console.advance(iteration + 1, rate)
+        return losses
+
+    def _out_of_time(self) -> bool:
+        limit = 60 * self.config.run.stop_after_minutes
+        return 0 < limit <= self.progress.seconds
+
+    def _agreed(self, mine: bool) -> bool:
+        """Rank 0's answer, on every rank: clocks differ, and all must stop at the same iteration."""
+        if self.world == 1:
+            return mine
+        answer = torch.tensor([float(mine)], device=self.numerics.device)
+        dist.broadcast(answer, 0)
+        return bool(answer.item())
+
+    def _add(self, losses: dict[str, Tensor]) -> None:
+        """Sum on the device: reading a loss every iteration would stall a GPU."""
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self._summed += 1
+
+    def _log_losses(self) -> None:
+        means = {name: float(value) / self._summed for name, value in self._sums.items()}
+        self._sums, self._summed = {}, 0
+        broken = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
+        if broken:
+            raise TrainingError(
+                f"the loss {broken[0]} is not finite at iteration {self.progress.iteration}; "
+                f"the last good state is in {self.folder / STATE}: lower optim.lr or use fp32, then --resume"
+            )
+        self._write_log({"losses": {name: round(value, 6) for name, value in means.items()}})
+        self.console.losses(means)
+
+    @property
+    def generator(self) -> nn.Module:
+        """What a checkpoint holds: the averaged generator if there is one."""
+        return self.ema if self.ema is not None else self.method.nets["forward"]
+
+    def _sample(self) -> None:
+        if self.rank == 0:
+            path = self.folder / "samples" / f"{self.progress.iteration:07d}.png"
+            generator, reverse = self.generator, self.method.nets["reverse"]
+            with _evaluating(generator, reverse):
+                write_sample(path, generator, reverse, self.watch.inputs, self.numerics.device)
+
+    def _probe(self) -> None:
+        """Ask the watch; keep the best checkpoint that has not collapsed."""
+        if self.rank != 0:
+            return
+        with _evaluating(self.generator):
+            reading = self.watch.read(self._translate)
+        self._write_log({"probe": {k: v if v is None else round(v, 5) for k, v in asdict(reading).items()}})
+        self.console.reading(reading)
+        if reading.collapsed and not self.progress.collapsed:
+            self.console.collapsed(self.progress.iteration, reading, self.progress.best_iteration)
+        self.progress.collapsed = reading.collapsed
+        if not reading.collapsed and reading.score > self.progress.best_score:
+            self.progress.best_score = reading.score
+            self.progress.best_iteration = self.progress.iteration
+            self._save_checkpoint("best", reading)
+
+    def _translate(self, x: Tensor) -> Tensor:
+        translate = self.generator.translate
+        assert callable(translate)
+        parts = [translate(part.to(self.numerics.device)).float().cpu() for part in x.split(8)]
+        return torch.cat(parts)
+
+    def _save(self) -> None:
+        save_state(self.folder / STATE, self.method, self.ema, self.progress, self._identity)
+        if self.rank == 0:
+            self._save_checkpoint("last", None)
+
+    def _save_checkpoint(self, name: str, reading: Reading | None) -> None:
+        notes = "" if reading is None else f"best of the run by the watch's score, {reading.score:.4g}"
+        provenance = Provenance(
+            getgan_version=__version__,
+            trained_on=_describe_data(self.config),
+            iterations=self.progress.iteration,
+            seed=self.config.run.seed,
+            config_toml=_shareable_toml(self.config),
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            notes=notes,
+        )
+        for net, suffix in ((self.generator, ""), (self.method.nets["reverse"], ".reverse")):
+            contract = ImageContract(size=self.config.data.size, min_size=int(net.min_size))  # type: ignore[arg-type]
+            arch = {"GetGanGenerator": "getgan", "ResnetGenerator": "resnet", "UgatitGenerator": "ugatit"}
+            checkpoint = Checkpoint(
+                arch[type(net).__name__],
+                net.config,  # type: ignore[arg-type]
+                net.state_dict(),
+                contract,
+                provenance,
+            )
+            save_checkpoint(checkpoint, self.folder / f"{name}{suffix}.safetensors")
+
+    def _prepare_folder(self) -> None:
+        """Make the folder, and cut the log back to where the state stands."""
+        try:
+            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot make {self.folder}: {error.strerror}; choose another with -o"
+            ) from error
+        write_bytes_atomic(self.folder / CONFIG, config_to_toml_text(self.config).encode())
+        log = self.folder / LOG
+        kept = []
+        if log.exists():
+            kept = [
+                line
+                for line in log.read_text().splitlines()
+                if _iteration_of(line) <= self.progress.iteration
+            ]
+        write_bytes_atomic(log, "".join(f"{line}\n" for line in kept).encode())
+
+    def _write_log(self, entry: dict[str, object]) -> None:
+        if self.rank != 0:
+            return
+        head = {"iteration": self.progress.iteration, "seconds": round(self.progress.seconds, 2)}
+        try:
+            with open(self.folder / LOG, "a", encoding="utf-8") as log:
+                log.write(json.dumps(head | entry) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.folder / LOG}: {error.strerror}; free space, then --resume"
+            ) from error
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or rank 0 of torchrun's."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _iteration_of(line: str) -> float:
+    """The iteration of a log line; a torn last line counts as past the end."""
+    try:
+        return float(json.loads(line)["iteration"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _identity_of(config: TrainConfig) -> str:
+    """The options that must not change in the middle of a run: all but its rhythm, machine and time limit."""
+    run = replace(type(config.run)(), seed=config.run.seed, precision=config.run.precision)
+    return config_to_toml_text(replace(config, run=run))
+
+
+def _shareable_toml(config: TrainConfig) -> str:
+    """The config without the data's path, which can hold a patient's or a clinic's name."""
+    if not config.data.root:
+        return config_to_toml_text(config)
+    return config_to_toml_text(replace(config, data=replace(config.data, root="(not kept)")))
+
+
+def _describe_data(config: TrainConfig) -> str:
+    data = config.data
+    if data.kind == "folders":
+        return "folders trainA and trainB"  # no path: it can hold a patient's or a clinic's name
+    many = f"{data.count} per domain" if data.count else "endless"
+    return f"synthetic faces of {data.size} px, {many}, from index {data.first}"
+
+
+@contextlib.contextmanager
+def _evaluating(*nets: nn.Module) -> Iterator[None]:
+    """Networks as a checkpoint's user runs them: a look must not move BatchNorm's statistics."""
+    for net in nets:
+        net.eval()
+    yield
+    for net in nets:
+        net.train()
+
+
+@torch.no_grad()
+def _average(ema: nn.Module, net: nn.Module, decay: float, iteration: int) -> None:
+    """Exponential moving average of the weights, faster at the start; buffers are copied."""
+    decay = min(decay, (1 + iteration) / (10 + iteration))
+    for mean, weight in zip(ema.parameters(), net.parameters(), strict=True):
+        mean.lerp_(weight, 1.0 - decay)
+    for kept, buffer in zip(ema.buffers(), net.buffers(), strict=True):
+        kept.copy_(buffer)
+
+
+def _join_processes(wanted: str) -> tuple[int, int, torch.device]:
+    """(rank, world size, device); joins torchrun's group if it started this process."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    device = _device(wanted, local)
+    if world > 1 and not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return rank, world, device
+
+
+def _device(wanted: str, local: int) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ConfigError(f"run.device is {wanted!r}; wanted auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"run.device is {wanted}, but PyTorch finds no GPU here; use cpu or auto")
+    return torch.device("cuda", local) if wanted == "cuda" else device

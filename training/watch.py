@@ -1,0 +1,93 @@
+"""The watch for collapse: does the picture still depend on what was put in?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from getgan.training.config import DataConfig
+from getgan.training.data import Domain, centre_crop, scene_config, tensor_from_image
+from getgan.training.faces import render_ultrasound, seed_of
+from getgan.training.pose import PoseReader
+
+# A GET-GAN with the literal weight ends at 0.05-0.2 when every input gives one face; a healthy run of any of
+# the three systems stays at 0.5-0.8 (python -m getgan evaluate prints it as "dependence").
+COLLAPSED_BELOW = 0.35
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at the generator.
+
+    dependence: mean L1 between outputs of different inputs, over the same between real photos; ~0 when
+    every input gives one face. psnr_clean (dB) and yaw_correlation need the hidden truth of rendered faces.
+    """
+
+    dependence: float
+    psnr_clean: float | None = None
+    yaw_correlation: float | None = None
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the picture no longer follows the input."""
+        return self.dependence < COLLAPSED_BELOW
+
+    @property
+    def score(self) -> float:
+        """Higher is better; chooses the best checkpoint. Never the trace, which collapse improves."""
+        return self.dependence if self.psnr_clean is None else self.psnr_clean
+
+
+class Watch:
+    """A fixed probe set that no training picture is in."""
+
+    def __init__(self, data: DataConfig, domains: tuple[Domain, Domain], images: int) -> None:
+        self._truth: Tensor | None = None
+        self._face: Tensor | None = None
+        if data.kind == "faces":
+            scene = scene_config(data)
+            scenes = [render_ultrasound(scene, seed_of("ultrasound", "probe", n)) for n in range(images)]
+            self.inputs = torch.stack([tensor_from_image(s.ultrasound) for s in scenes])  # (N, 3, H, W)
+            self._clean = torch.stack([tensor_from_image(s.clean) for s in scenes])
+            self._truth = torch.stack([tensor_from_image(s.truth) for s in scenes])
+            self._face = torch.from_numpy(np.stack([s.face for s in scenes]))[:, None]  # (N, 1, H, W)
+            self._yaw = np.array([s.pose.yaw for s in scenes])
+            self._pose = PoseReader(scene)
+            real = self._truth
+        else:
+            x, y = domains
+            self.inputs = self._clean = _spread_over(x, images, data.size)
+            real = _spread_over(y, images, data.size)
+        self._real_distance = _mean_distance(real)
+
+    def read(self, translate: Callable[[Tensor], Tensor]) -> Reading:
+        """Look at a generator, x (N, 3, H, W) in [-1, 1] -> y_*."""
+        with torch.no_grad():
+            y = translate(self._clean).float().cpu()
+        dependence = _mean_distance(y) / self._real_distance
+        if self._truth is None or self._face is None:
+            return Reading(dependence)
+        square = ((y - self._truth) / 2.0).square() * self._face
+        mse = square.sum(dim=(1, 2, 3)) / (3 * self._face.sum(dim=(1, 2, 3)))
+        psnr = float((-10.0 * torch.log10(mse + 1e-12)).mean())
+        yaw = self._pose.read(y)[:, 0]
+        spread = float(np.std(yaw) * np.std(self._yaw))
+        correlation = float(np.corrcoef(yaw, self._yaw)[0, 1]) if spread > 0 else 0.0
+        return Reading(dependence, psnr, correlation)
+
+
+def _spread_over(domain: Domain, images: int, size: int) -> Tensor:
+    """`images` pictures evenly from the whole domain, (N, 3, size, size)."""
+    places = np.linspace(0, domain.count - 1, min(images, domain.count)).astype(int)
+    return torch.stack([tensor_from_image(centre_crop(domain.picture(int(n)), size)) for n in places])
+
+
+def _mean_distance(images: Tensor) -> float:
+    """Mean |a - b| over all pairs of different images; 1e-6 at least."""
+    count = len(images)
+    total = sum(float((images - images.roll(shift, 0)).abs().mean()) for shift in range(1, count))
+    return max(total / (count - 1), 1e-6)
