@@ -4,7 +4,7 @@ PYTHON      ?=
 VENV        := .venv
 BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.ready
-CHECKPOINTS ?= $(wildcard examples/*.safetensors)
+CHECKPOINTS ?= getgan=examples/getgan-64.safetensors cyclegan=examples/cyclegan-64.safetensors
 TESTS       ?= tests
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -18,7 +18,8 @@ help: ## show this list
 setup: $(STAMP) ## set up .venv with the tested versions
 
 demo: $(STAMP) ## evaluate the shipped checkpoint on synthetic faces and write the page
-	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/demo
+	@echo "==> translating rendered ultrasounds with the shipped checkpoints (about a minute)"
+	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/demo --scenes 100 --seeds 0,1
 
 test: check ## check, then run the quick tests with coverage
 	@echo "==> pytest (the quick tests)"

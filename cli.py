@@ -95,16 +95,21 @@ def evaluate(
 
     entries = [Entry(label or _label_of(path), Path(path)) for label, path in map(_labelled, checkpoints)]
     options = EvaluationOptions(
-        scenes=scenes, seeds=_integers(seeds), size=size, device=device, threads=threads, perceptual=perceptual
+        scenes=scenes,
+        seeds=_integers(seeds),
+        size=size,
+        device=device,
+        threads=threads,
+        perceptual=perceptual,
     )
     with ShareLine(quiet=json) as line:
         report = compare(entries, options, line.show)
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        write_page(report, output)
+    # The table first: a page that cannot be written must not cost the minutes that the figures took.
     print(report.to_json() if json else table(report))
-    if output is not None and not json:
-        print(f"\npage: {output / 'index.html'}  pictures: {output / 'pictures.png'}")
+    if output is not None:
+        page = write_page(report, output)
+        if not json:
+            print(f"\npage: {page}  pictures: {output / 'pictures.png'}")
 
 
 @app.command()
@@ -118,9 +123,15 @@ def faces(
     seed: Annotated[int, typer.Option(help="Index of the first picture.", min=0)] = 0,
 ) -> None:
     """Render synthetic faces: a sheet to look at, or a CycleGAN-style data set."""
+    from getgan.training.console import ShareLine
     from getgan.training.faces.dataset import write_dataset, write_sheet
 
-    print((write_dataset if dataset else write_sheet)(output, size, count, seed))
+    if not dataset:
+        print(write_sheet(output, size, count, seed))
+        return
+    with ShareLine() as line:
+        written = write_dataset(output, size, count, seed, line.show)
+    print(written)
 
 
 @bench.command("train")
@@ -155,7 +166,9 @@ def _integers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"found {text!r}; wanted integers like 0,1,2", param_hint="--seeds") from None
+        raise typer.BadParameter(
+            f"found {text!r}; wanted integers like 0,1,2", param_hint="--seeds"
+        ) from None
 
 
 def main() -> None:

@@ -1,0 +1,93 @@
+"""Time per training iteration of GET-GAN over CycleGAN, interleaved in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+
+from getgan.errors import ConfigError
+from getgan.training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from getgan.training.methods import Method, Numerics, build_method
+
+PEER = "cyclegan"
+CASES = (PEER, "getgan sequential", "getgan joint")
+
+
+@dataclass(frozen=True)
+class IterationTimes:
+    """Seconds per iteration, one list per case, round by round; round k of every case ran side by side."""
+
+    size: int
+    ngf: int
+    device: str
+    threads: int
+    torch: str
+    seconds: dict[str, list[float]]
+
+    def ratio(self, case: str) -> float:
+        """Median over the rounds of the case's time over CycleGAN's of the same round."""
+        pairs = zip(self.seconds[case], self.seconds[PEER], strict=True)
+        return statistics.median(mine / peer for mine, peer in pairs)
+
+    def to_json(self) -> str:
+        """Everything, with medians and ratios."""
+        medians = {case: statistics.median(times) for case, times in self.seconds.items()}
+        ratios = {case: self.ratio(case) for case in self.seconds}
+        return json.dumps(
+            {"schema": 1, **asdict(self), "median": medians, "ratio_to_cyclegan": ratios}, indent=1
+        )
+
+    def text(self) -> str:
+        """A table for people."""
+        rounds = len(self.seconds[PEER])
+        lines = [
+            f"{self.size} px, ngf {self.ngf}, batch 1, {self.device}, {self.threads} threads, "
+            f"torch {self.torch}, {rounds} interleaved rounds",
+            f"{'':20}{'median':>12}{'min':>12}{'max':>12}{'over CycleGAN':>16}",
+        ]
+        for case, times in self.seconds.items():
+            figures = (statistics.median(times), min(times), max(times))
+            cells = "".join(f"{1000 * t:>9.1f} ms" for t in figures)
+            lines.append(f"{case:20}{cells}{self.ratio(case):>15.2f}x")
+        return "\n".join(lines)
+
+
+def compare_iterations(*, size: int, ngf: int, rounds: int, device: str, threads: int) -> IterationTimes:
+    """Run every case in turn, `rounds` times after two for warm-up."""
+    place = torch.device(device)
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device is {device}, but PyTorch finds no GPU here; use cpu")
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    numerics = Numerics(place)
+    methods = {case: build_method(_config(case, size, ngf), numerics) for case in CASES}
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(1, 3, size, size, generator=draw).mul(2).sub(1).to(place) for _ in range(2))
+    seconds: dict[str, list[float]] = {case: [] for case in CASES}
+    for turn in range(rounds + 2):
+        for case, method in methods.items():
+            taken = _timed(method, x, y)
+            if turn >= 2:
+                seconds[case].append(taken)
+    return IterationTimes(size, ngf, device, torch.get_num_threads(), torch.__version__, seconds)
+
+
+def _config(case: str, size: int, ngf: int) -> TrainConfig:
+    """The talk's GET-GAN and CycleGAN of the same width and depth, as their defaults have them."""
+    base = TrainConfig(ModelConfig(ngf=ngf), data=DataConfig(size=size), run=RunConfig(device="cpu"))
+    if case == PEER:
+        return replace(base, model=replace(base.model, method="cyclegan"))
+    return replace(base, optim=OptimConfig(updates="joint" if case.endswith("joint") else "sequential"))
+
+
+def _timed(method: Method, x: Tensor, y: Tensor) -> float:
+    started = time.perf_counter()
+    method.iterate(x, y)
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+    return time.perf_counter() - started
