@@ -14,9 +14,10 @@ from training_helpers import from_folders, log_of, tiny
 from getgan.models.checkpoint import load_checkpoint
 from getgan.training.console import Console
 from getgan.training.data import open_domains, scene_config, tensor_from_image
+from getgan.training.evaluation.pose import learn_pose_reader
+from getgan.training.evaluation.testsets import render_learning_photos, wide_poses
 from getgan.training.faces import SceneConfig, render_photo, render_ultrasound, seed_of
 from getgan.training.loop import Trainer
-from getgan.training.pose import PoseReader
 from getgan.training.watch import COLLAPSED_BELOW, Reading, Watch
 
 Translate = Callable[[Tensor], Tensor]
@@ -148,12 +149,12 @@ def test_a_dead_generator_is_a_collapse(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_yaw_and_pitch_are_read_off_photos() -> None:
     scene = SceneConfig(size=64)
-    reader = PoseReader(scene, photos=200)
+    reader = learn_pose_reader(*render_learning_photos(wide_poses(scene, None), 200))
     held_out = [render_photo(scene, seed_of("photo", "test", n)) for n in range(60)]
-    read = reader.read(torch.stack([tensor_from_image(photo.image) for photo in held_out]))
+    read = reader(np.stack([photo.image for photo in held_out]))
     assert read.shape == (60, 2)
     yaw = np.array([photo.pose.yaw for photo in held_out])
     assert np.corrcoef(read[:, 0], yaw)[0, 1] > 0.8
     assert np.abs(read[:, 0] - yaw).mean() < 12  # degrees, not only a rank
-    mirrored = reader.read(torch.stack([tensor_from_image(photo.image[:, ::-1]) for photo in held_out]))
+    mirrored = reader(np.stack([photo.image[:, ::-1] for photo in held_out]))
     assert np.corrcoef(mirrored[:, 0], yaw)[0, 1] < -0.8

@@ -10,13 +10,20 @@ import torch
 from torch import Tensor
 
 from getgan.training.config import DataConfig
-from getgan.training.data import Domain, centre_crop, scene_config, tensor_from_image
+from getgan.training.data import (
+    Domain,
+    centre_crop,
+    image_from_tensor,
+    scene_config,
+    tensor_from_image,
+)
+from getgan.training.evaluation.pose import correlation, learn_pose_reader
+from getgan.training.evaluation.rows import COLLAPSED_BELOW
+from getgan.training.evaluation.testsets import render_learning_photos, wide_poses
 from getgan.training.faces import render_ultrasound, seed_of
-from getgan.training.pose import PoseReader
 
-# A GET-GAN with the literal weight ends at 0.05-0.2 when every input gives one face; a healthy run of any of
-# the three systems stays at 0.5-0.8 (python -m getgan evaluate prints it as "dependence").
-COLLAPSED_BELOW = 0.35
+# Photos that the pose reader learns from: half as many as an evaluation takes, so that a run starts at once.
+_POSE_PHOTOS = 400
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Watch:
             self._truth = torch.stack([tensor_from_image(s.truth) for s in scenes])
             self._face = torch.from_numpy(np.stack([s.face for s in scenes]))[:, None]  # (N, 1, H, W)
             self._yaw = np.array([s.pose.yaw for s in scenes])
-            self._pose = PoseReader(scene)
+            self._pose = learn_pose_reader(*render_learning_photos(wide_poses(scene, None), _POSE_PHOTOS))
             real = self._truth
         else:
             x, y = domains
@@ -74,10 +81,9 @@ class Watch:
         square = ((y - self._truth) / 2.0).square() * self._face
         mse = square.sum(dim=(1, 2, 3)) / (3 * self._face.sum(dim=(1, 2, 3)))
         psnr = float((-10.0 * torch.log10(mse + 1e-12)).mean())
-        yaw = self._pose.read(y)[:, 0]
-        spread = float(np.std(yaw) * np.std(self._yaw))
-        correlation = float(np.corrcoef(yaw, self._yaw)[0, 1]) if spread > 0 else 0.0
-        return Reading(dependence, psnr, correlation)
+        photos = np.stack([image_from_tensor(image) for image in y])
+        yaw = self._pose(photos)[:, 0]
+        return Reading(dependence, psnr, correlation(yaw, self._yaw))
 
 
 def _spread_over(domain: Domain, images: int, size: int) -> Tensor:
