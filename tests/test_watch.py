@@ -15,10 +15,11 @@ from getgan.models.checkpoint import load_checkpoint
 from getgan.training.console import Console
 from getgan.training.data import open_domains, scene_config, tensor_from_image
 from getgan.training.evaluation.pose import learn_pose_reader
+from getgan.training.evaluation.rows import COLLAPSED_BELOW
 from getgan.training.evaluation.testsets import render_learning_photos, wide_poses
 from getgan.training.faces import SceneConfig, render_photo, render_ultrasound, seed_of
 from getgan.training.loop import Trainer
-from getgan.training.watch import COLLAPSED_BELOW, Reading, Watch
+from getgan.training.watch import Reading, Watch
 
 Translate = Callable[[Tensor], Tensor]
 IMAGES = 8
