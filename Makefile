@@ -18,8 +18,8 @@ help: ## show this list
 setup: $(STAMP) ## set up .venv with the tested versions
 
 demo: $(STAMP) ## evaluate the shipped checkpoint on synthetic faces and write the page
-	@echo "==> translating rendered ultrasounds with the shipped checkpoints (about a minute)"
-	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/demo --scenes 100 --seeds 0,1
+	@echo "==> translating rendered ultrasounds with the shipped checkpoints (two minutes)"
+	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/demo --scenes 50 --seeds 0,1,2
 
 test: check ## check, then run the quick tests with coverage
 	@echo "==> pytest (the quick tests)"

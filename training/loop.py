@@ -54,7 +54,7 @@ class Summary:
     def text(self) -> str:
         """Two lines for people."""
         best = f"best.safetensors (iteration {self.best_iteration:,}) and " if self.best_iteration else ""
-        state = "COLLAPSED at the end" if self.collapsed else "kept its dependence on the input"
+        state = "COLLAPSED at the end" if self.collapsed else "no collapse seen"
         return (
             f"{self.iteration:,} of {self.of:,} iterations in {self.minutes:.1f} minutes; {state}\n"
             f"{self.folder}: {best}last.safetensors, samples/, {LOG}"
