@@ -10,7 +10,7 @@ TESTS       ?= tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format clean
+.PHONY: help setup demo test check format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,9 +24,6 @@ demo: $(STAMP) ## evaluate the shipped checkpoint on synthetic faces and write t
 test: check ## check, then run the quick tests with coverage
 	@echo "==> pytest (the quick tests)"
 	@$(BIN)/pytest --cov --cov-report=term $(TESTS)
-
-test-slow: $(STAMP) ## run the tests that take minutes
-	@$(BIN)/pytest -m slow $(TESTS)
 
 check: $(STAMP) ## lint, formatting, types, and which room imports which
 	@echo "==> ruff"

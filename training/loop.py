@@ -318,9 +318,11 @@ def _evaluating(*nets: nn.Module) -> Iterator[None]:
     """Networks as a checkpoint's user runs them: a look must not move BatchNorm's statistics."""
     for net in nets:
         net.eval()
-    yield
-    for net in nets:
-        net.train()
+    try:
+        yield
+    finally:
+        for net in nets:
+            net.train()
 
 
 @torch.no_grad()
