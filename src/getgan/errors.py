@@ -5,6 +5,9 @@ GetganError
 ├── ConfigError       an option, a network setting or an image size that cannot work
 ├── DataError         an image, a folder or a data set that cannot be used
 ├── TrainingError     a run that diverged, collapsed, or cannot be resumed
+├── ExportError       a generator that cannot become a graph, or no graph of which looks like it
+├── BundleError       a bundle that is missing, damaged, altered, or of a later version
+├── DeviceError       a device, backend or precision that was asked for and cannot run here
 └── OutputError       a file that could not be written (disk full, no permission)
 
 A message says what was found, what was wanted, and the next command.
@@ -31,6 +34,18 @@ class DataError(GetganError):
 
 class TrainingError(GetganError):
     """A training run diverged, collapsed, or cannot be resumed."""
+
+
+class ExportError(GetganError):
+    """A generator cannot become a graph, or the graph does not give the generator's pictures."""
+
+
+class BundleError(GetganError):
+    """A bundle is missing, damaged, altered, or of a later version."""
+
+
+class DeviceError(GetganError):
+    """A device, backend or precision that was asked for cannot run here, or runs wrongly."""
 
 
 class OutputError(GetganError):

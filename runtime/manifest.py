@@ -1,0 +1,194 @@
+"""What a bundle says of itself: manifest.json as frozen records, parsed strictly (docs/bundle-format.md)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from getgan import __version__
+from getgan.errors import BundleError
+
+FORMAT: Literal["getgan-bundle"] = "getgan-bundle"
+FORMAT_VERSION: Literal[1] = 1
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 20  # a real one has 10 kB
+
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A frozen record that refuses fields it does not know: each of them could change a picture."""
+
+
+class Contract(Record, frozen=True):
+    """What images the graphs take and give: (N, 3, H, W) float32."""
+
+    size: int  # height and width in training, pixels
+    min_size: int  # smallest legal height and width, pixels
+    multiple_of: int  # height and width are multiples of this
+    channels: Literal["RGB"] = "RGB"
+    range: tuple[float, float] = (-1.0, 1.0)
+    fixed: bool = False  # takes size x size and nothing else
+
+
+class Model(Record, frozen=True):
+    """Which generator it is, and where its weights come from."""
+
+    name: str
+    arch: str
+    config: dict[str, int | float | str | bool]
+    parameters: int  # in the graph
+    checkpoint_sha256: str
+    trained_on: str
+    iterations: int
+    seed: int
+    training_config_sha256: str
+    created: str  # ISO 8601, of the checkpoint
+    notes: str = ""
+
+
+class Branch(Record, frozen=True):
+    """What became of the error branch, and the proof."""
+
+    kept: bool
+    operations_before: int  # nodes of the graph with every output
+    operations_after: int
+    parameters_before: int
+    parameters_after: int
+    bit_equal: bool  # y_* is the same, bit for bit, in PyTorch with and without the branch
+
+
+class Export(Record, frozen=True):
+    """What made the graphs."""
+
+    getgan: str
+    torch: str
+    onnx: str
+    onnxruntime: str
+    opset: int
+    created: str  # ISO 8601
+    branch: Branch
+    filtered: tuple[str, ...] = ()  # exporter messages that were not shown, with the reason
+
+
+class Figures(Record, frozen=True):
+    """How far pictures are from PyTorch's FP32; over several images each figure is the worst one's."""
+
+    max_error: float  # network output, range [-1, 1]
+    mean_error: float  # the same
+    max_levels: int  # 8-bit levels
+    psnr: float | None  # dB over 8-bit levels; None = no pixel differs
+    ssim: float
+    perceptual: float | None  # shift-tolerant LPIPS; None = the image is too small for it
+    worst: str = ""  # the image with the lowest PSNR
+
+
+class Variant(Record, frozen=True):
+    """One precision that passed the gate."""
+
+    precision: Precision
+    graph: str  # path in the bundle; bf16 is a way to run the fp32 graph
+    backend: str  # what it was judged with, e.g. "onnxruntime 1.23.2, CPUExecutionProvider"
+    images: int
+    figures: Figures
+
+
+class Refused(Record, frozen=True):
+    """One precision that did not enter the bundle."""
+
+    precision: Precision
+    reason: str
+
+
+class Golden(Record, frozen=True):
+    """A picture pair that every machine must reproduce: PNG files, uint8 RGB."""
+
+    name: str
+    input: str
+    output: str  # PyTorch's FP32
+    about: str
+
+
+class File(Record, frozen=True):
+    """Size and hash of a file, which is checked before the file is used."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """manifest.json."""
+
+    format: Literal["getgan-bundle"] = FORMAT
+    version: Literal[1] = FORMAT_VERSION
+    model: Model
+    contract: Contract
+    input: str = "image"
+    outputs: tuple[Literal["face", "occlusion", "error"], ...] = ("face",)
+    export: Export
+    variants: tuple[Variant, ...]
+    refused: tuple[Refused, ...] = ()
+    golden: tuple[Golden, ...]
+    quality: str = "quality.json"
+    page: str = "index.html"
+    files: dict[str, File]
+
+    def variant(self, precision: str) -> Variant:
+        """The accepted variant; BundleError names those there are, and why this one is not among them."""
+        for variant in self.variants:
+            if variant.precision == precision:
+                return variant
+        accepted = ", ".join(variant.precision for variant in self.variants)
+        why = next((f" ({r.reason})" for r in self.refused if r.precision == precision), "")
+        raise BundleError(f"bundle holds no {precision}{why}; wanted one of {accepted}")
+
+
+class _Header(msgspec.Struct):
+    """What every version of the format has."""
+
+    format: str
+    version: int
+
+
+def manifest_from_json(data: bytes) -> Manifest:
+    """Parse and check; BundleError says which field is wrong. Paths are checked by `Bundle`, not here."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"found a manifest of {len(data):,} bytes; wanted at most {MAX_MANIFEST_BYTES:,}")
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"found a damaged {MANIFEST_NAME} ({error}); copy the bundle again") from error
+    if header.format != FORMAT:
+        raise BundleError(f"found format {header.format!r:.80}; wanted {FORMAT!r}: this is no getgan bundle")
+    if header.version > FORMAT_VERSION:
+        upgrade = f"this is getgan {__version__}: pip install -U getgan"
+        raise BundleError(f"found bundle version {header.version}; wanted at most {FORMAT_VERSION}, {upgrade}")
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"found a damaged {MANIFEST_NAME} ({error}); export the bundle again") from error
+    _check(manifest)
+    return manifest
+
+
+def json_from_manifest(manifest: Manifest) -> bytes:
+    """Readable JSON with a stable order of keys."""
+    _check(manifest)
+    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2) + b"\n"
+
+
+def _check(manifest: Manifest) -> None:
+    contract = manifest.contract
+    if not 1 <= contract.min_size <= contract.size or contract.multiple_of < 1:
+        raise BundleError(f"found an impossible image contract ({contract})")
+    if contract.size % contract.multiple_of or contract.range != (-1.0, 1.0):
+        raise BundleError(f"found an impossible image contract ({contract})")
+    if not manifest.variants or not manifest.golden or "face" not in manifest.outputs:
+        raise BundleError("found no accepted variant, golden image or face output; export the bundle again")
+    named = [variant.graph for variant in manifest.variants]
+    named += [path for golden in manifest.golden for path in (golden.input, golden.output)]
+    missing = sorted({*named, manifest.quality, manifest.page} - manifest.files.keys())
+    if missing:
+        raise BundleError(f"manifest names {missing[0]} without its hash; export the bundle again")
