@@ -164,7 +164,8 @@ def manifest_from_json(data: bytes) -> Manifest:
         raise BundleError(f"found format {header.format!r:.80}; wanted {FORMAT!r}: this is no getgan bundle")
     if header.version > FORMAT_VERSION:
         upgrade = f"this is getgan {__version__}: pip install -U getgan"
-        raise BundleError(f"found bundle version {header.version}; wanted at most {FORMAT_VERSION}, {upgrade}")
+        wanted = f"at most {FORMAT_VERSION}, {upgrade}"
+        raise BundleError(f"found bundle version {header.version}; wanted {wanted}")
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

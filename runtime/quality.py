@@ -1,4 +1,4 @@
-"""How like the original a picture must be, for each precision: one table for the gate and for the self-test."""
+"""How like the original a picture must be, for each precision: for the gate and for the self-test."""
 
 from __future__ import annotations
 
