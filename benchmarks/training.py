@@ -13,7 +13,8 @@ from torch import Tensor
 
 from getgan.errors import ConfigError
 from getgan.training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
-from getgan.training.methods import Method, Numerics, build_method
+from getgan.training.methods import Method, build_method
+from getgan.training.updates import Numerics
 
 PEER = "cyclegan"
 CASES = (PEER, "getgan sequential", "getgan joint")

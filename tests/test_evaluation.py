@@ -19,6 +19,7 @@ from getgan.models.catalog import GeneratorConfig, build_generator
 from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, save_checkpoint
 from getgan.models.getgan import GetGanConfig, GetGanOutput
 from getgan.models.resnet import ResnetConfig
+from getgan.models.tensors import images_from_tensor, tensor_from_images
 from getgan.training.config import TrainConfig, config_to_toml_text
 from getgan.training.evaluation import (
     Contestant,
@@ -33,7 +34,6 @@ from getgan.training.evaluation.options import scene_configs
 from getgan.training.evaluation.report import Column
 from getgan.training.evaluation.rows import METRICS
 from getgan.training.evaluation.testsets import render_far_set, render_photos, render_test_set
-from getgan.training.evaluation.translate import images_from_tensor, tensor_from_images
 
 SIZE = 32
 OPTIONS = EvaluationOptions(scenes=6, seeds=(0, 1), size=SIZE, batch=4, pictures=2, pose_photos=60, threads=1)

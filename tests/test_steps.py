@@ -17,9 +17,11 @@ from getgan.errors import ConfigError
 from getgan.models.getgan import GetGanConfig, GetGanGenerator, GetGanOutput
 from getgan.training import steps
 from getgan.training.config import LossConfig, OptimConfig
-from getgan.training.methods import GetGan, Numerics, Updates, build_method
+from getgan.training.methods import build_method
+from getgan.training.methods.getgan import GetGan
 from getgan.training.pool import ImagePool
 from getgan.training.steps import GetGanNets, Losses, blend, blur, gradient_weight
+from getgan.training.updates import Numerics, Updates
 
 CPU = Numerics(torch.device("cpu"))
 Array = NDArray[np.float64]
@@ -238,6 +240,33 @@ def test_weight_carries_no_gradient_and_stays_float32_under_autocast() -> None:
     assert plain.grad_fn is None
     assert y_star.grad is None
     assert conv.weight.grad is None
+
+
+def test_weight_is_computed_without_tf32_and_the_setting_is_given_back() -> None:
+    seen: list[bool] = []
+
+    def reverse(a: Tensor) -> Tensor:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return a * 0.5
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        gradient_weight(reverse, noise(0), noise(1), LossConfig())
+        assert seen == [False]
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.gpu
+def test_weight_on_a_gpu_is_that_of_the_cpu() -> None:
+    """TF32 keeps 10 bits of the mantissa: the gradient's errors would be 1e-3 of it, not 1e-6."""
+    conv = nn.Conv2d(3, 3, 7, padding=3)
+    on_cpu = gradient_weight(conv, noise(0), noise(1), LossConfig(weight_error="l2"))
+    conv.cuda()
+    on_gpu = gradient_weight(conv, noise(0).cuda(), noise(1).cuda(), LossConfig(weight_error="l2"))
+    assert float((on_gpu.cpu() - on_cpu).abs().max()) < 1e-4
 
 
 def test_gradient_of_step_3_takes_the_weight_as_a_number() -> None:

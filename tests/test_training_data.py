@@ -14,16 +14,15 @@ from torch import Tensor
 from training_helpers import write_pictures
 
 from getgan.errors import DataError
+from getgan.models.tensors import images_from_tensor, tensor_from_images
 from getgan.runtime.images import write_image
 from getgan.training.config import DataConfig
 from getgan.training.data import (
     Batches,
     augment,
     centre_crop,
-    image_from_tensor,
     open_domains,
     open_folder,
-    tensor_from_image,
 )
 
 PLAIN = DataConfig(size=32, load_size=32, flip=False, kind="faces")
@@ -40,7 +39,7 @@ class Numbered:
 
 
 def numbers(images: Tensor) -> list[int]:
-    return [int(image_from_tensor(image)[0, 0, 0]) for image in images]
+    return [int(image[0, 0, 0]) for image in images_from_tensor(images)]
 
 
 def seen(
@@ -148,14 +147,14 @@ def test_a_tensor_is_the_picture_in_minus_one_to_one() -> None:
     image = np.stack(
         [np.tile(levels, (2, 1)), np.tile(levels[::-1], (2, 1)), np.full((2, 256), 9, np.uint8)], -1
     )
-    tensor = tensor_from_image(image)
-    assert tensor.shape == (3, 2, 256)
+    tensor = tensor_from_images(image[None])
+    assert tensor.shape == (1, 3, 2, 256)
     assert float(tensor.min()) == -1.0
     assert float(tensor.max()) == 1.0
-    assert np.array_equal(image_from_tensor(tensor), image)
-    beyond = torch.full((3, 1, 1), 1.7)
-    assert image_from_tensor(beyond).max() == 255
-    assert image_from_tensor(-beyond).min() == 0
+    assert np.array_equal(images_from_tensor(tensor)[0], image)
+    beyond = torch.full((1, 3, 1, 1), 1.7)
+    assert images_from_tensor(beyond).max() == 255
+    assert images_from_tensor(-beyond).min() == 0
 
 
 # Rendered faces.

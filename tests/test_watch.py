@@ -12,8 +12,9 @@ from torch import Tensor
 from training_helpers import from_folders, log_of, tiny
 
 from getgan.models.checkpoint import load_checkpoint
+from getgan.models.tensors import tensor_from_images
 from getgan.training.console import Console
-from getgan.training.data import open_domains, scene_config, tensor_from_image
+from getgan.training.data import open_domains, scene_config
 from getgan.training.evaluation.pose import learn_pose_reader
 from getgan.training.evaluation.rows import COLLAPSED_BELOW
 from getgan.training.evaluation.testsets import render_learning_photos, wide_poses
@@ -38,7 +39,8 @@ def truth() -> Translate:
     known = {}
     for n in range(IMAGES):
         shown = render_ultrasound(scene, seed_of("ultrasound", "probe", n))
-        known[tensor_from_image(shown.clean).numpy().tobytes()] = tensor_from_image(shown.truth)
+        clean, truth = tensor_from_images(np.stack([shown.clean, shown.truth]))
+        known[clean.numpy().tobytes()] = truth
     return lambda x: torch.stack([known[image.numpy().tobytes()] for image in x])
 
 
@@ -86,7 +88,7 @@ def test_psnr_counts_the_face_alone(watch: Watch, truth: Translate) -> None:
 def test_no_training_picture_is_a_probe(watch: Watch) -> None:
     data = tiny("data.count=0").data
     x, _ = open_domains(data)
-    seen = {tensor_from_image(x.picture(n)).numpy().tobytes() for n in range(3 * IMAGES)}
+    seen = {tensor_from_images(x.picture(n)[None]).numpy().tobytes() for n in range(3 * IMAGES)}
     assert watch.inputs.shape == (IMAGES, 3, 32, 32)
     assert not seen & {image.numpy().tobytes() for image in watch.inputs}
 

@@ -9,11 +9,11 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from getgan.errors import DataError
+from getgan.models.tensors import tensor_from_images
 from getgan.runtime.images import list_images, read_image
 from getgan.training.config import DataConfig
 from getgan.training.faces import SceneConfig, render_photo, render_ultrasound, seed_of
@@ -122,19 +122,21 @@ class Batches:
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """(x, y_real), each (N, 3, size, size) float32 RGB in [-1, 1]."""
         x, y = (
-            torch.stack([self._image(domain, which, iteration, n) for n in range(self._batch)])
+            tensor_from_images(
+                np.stack([self._image(domain, which, iteration, n) for n in range(self._batch)])
+            )
             for which, domain in enumerate(self._domains)
         )
         return x, y
 
-    def _image(self, domain: Domain, which: int, iteration: int, n: int) -> Tensor:
+    def _image(self, domain: Domain, which: int, iteration: int, n: int) -> Picture:
         serial = (iteration * self._world + self._rank) * self._batch + n  # of this picture in the whole run
         index = serial
         if domain.count:
             epoch, place = divmod(serial, domain.count)
             index = int(_order(self._seed, which, epoch, domain.count)[place])
         rng = np.random.default_rng((self._seed, which, serial))
-        return tensor_from_image(augment(domain.picture(index), self._data, rng))
+        return augment(domain.picture(index), self._data, rng)
 
 
 @lru_cache(maxsize=4)
@@ -170,14 +172,3 @@ def _resize_shorter(image: Picture, target: int) -> Picture:
         return image
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     return np.asarray(resized, np.uint8)
-
-
-def tensor_from_image(image: Picture) -> Tensor:
-    """(H, W, 3) uint8 RGB -> (3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(127.5).sub_(1.0)
-
-
-def image_from_tensor(tensor: Tensor) -> Picture:
-    """(3, H, W) float in [-1, 1] -> (H, W, 3) uint8 RGB."""
-    levels = tensor.detach().float().add(1.0).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(levels.cpu().numpy().transpose(1, 2, 0))

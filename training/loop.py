@@ -23,9 +23,10 @@ from getgan.files import write_bytes_atomic
 from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, save_checkpoint
 from getgan.training.config import TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
-from getgan.training.methods import Method, Numerics, build_method
+from getgan.training.methods import Method, build_method
 from getgan.training.samples import write_sample
 from getgan.training.state import Progress, load_state, save_state
+from getgan.training.updates import Numerics
 from getgan.training.watch import Reading, Watch
 
 if TYPE_CHECKING:

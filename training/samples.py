@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from getgan.models.getgan import GetGanGenerator
+from getgan.models.tensors import images_from_tensor
 from getgan.runtime.images import write_image
-from getgan.training.data import image_from_tensor
 
 COLUMNS = 8
 
@@ -32,7 +32,7 @@ def write_sample(
         else:
             y = _image(generator(x))
             rows += [y, _image(reverse(y))]
-    strips = [np.concatenate([image_from_tensor(image) for image in row], axis=1) for row in rows]
+    strips = [np.concatenate(images_from_tensor(row), axis=1) for row in rows]
     write_image(path, np.concatenate(strips, axis=0))
 
 

@@ -8,6 +8,7 @@ gradients reach, so every step detaches what it must not move.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,7 @@ def gradient_weight(reverse: Network, x: Tensor, y_star: Tensor, loss: LossConfi
     std is 1e-6..5e-6 at 256x256. With weight_blur, |mu - g| is blurred and summed over the channels
     first, and only what exceeds its mean counts: z = max(b - mean b, 0) / (std b + eps).
     """
-    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False), _without_tf32():
         a = y_star.detach().float().requires_grad_(True)
         # Summing the per-image means keeps each image's gradient that of its own mean, whatever N is.
         residual = x.detach().float() - reverse(a)  # (N, 3, H, W)
@@ -75,6 +76,18 @@ def gradient_weight(reverse: Network, x: Tensor, y_star: Tensor, loss: LossConfi
         z = deviation / (_std(g) + loss.weight_eps)
     weight = torch.sigmoid(loss.weight_gain * z)
     return (weight if loss.weight == "sigmoid" else 2.0 * weight - 1.0).detach()
+
+
+def _without_tf32() -> AbstractContextManager[None]:
+    """On a GPU, convolutions in FP32 proper: by default cuDNN rounds their inputs to TF32's 10 bits."""
+    cudnn = torch.backends.cudnn
+    flags: AbstractContextManager[None] = cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    )
+    return flags
 
 
 def _std(values: Tensor) -> Tensor:

@@ -9,14 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from getgan.models.tensors import images_from_tensor, tensor_from_images
 from getgan.training.config import DataConfig
-from getgan.training.data import (
-    Domain,
-    centre_crop,
-    image_from_tensor,
-    scene_config,
-    tensor_from_image,
-)
+from getgan.training.data import Domain, centre_crop, scene_config
 from getgan.training.evaluation.pose import correlation, learn_pose_reader
 from getgan.training.evaluation.rows import COLLAPSED_BELOW
 from getgan.training.evaluation.testsets import render_learning_photos, wide_poses
@@ -58,9 +53,9 @@ class Watch:
         if data.kind == "faces":
             scene = scene_config(data)
             scenes = [render_ultrasound(scene, seed_of("ultrasound", "probe", n)) for n in range(images)]
-            self.inputs = torch.stack([tensor_from_image(s.ultrasound) for s in scenes])  # (N, 3, H, W)
-            self._clean = torch.stack([tensor_from_image(s.clean) for s in scenes])
-            self._truth = torch.stack([tensor_from_image(s.truth) for s in scenes])
+            self.inputs = tensor_from_images(np.stack([s.ultrasound for s in scenes]))  # (N, 3, H, W)
+            self._clean = tensor_from_images(np.stack([s.clean for s in scenes]))
+            self._truth = tensor_from_images(np.stack([s.truth for s in scenes]))
             self._face = torch.from_numpy(np.stack([s.face for s in scenes]))[:, None]  # (N, 1, H, W)
             self._yaw = np.array([s.pose.yaw for s in scenes])
             self._pose = learn_pose_reader(*render_learning_photos(wide_poses(scene, None), _POSE_PHOTOS))
@@ -81,15 +76,14 @@ class Watch:
         square = ((y - self._truth) / 2.0).square() * self._face
         mse = square.sum(dim=(1, 2, 3)) / (3 * self._face.sum(dim=(1, 2, 3)))
         psnr = float((-10.0 * torch.log10(mse + 1e-12)).mean())
-        photos = np.stack([image_from_tensor(image) for image in y])
-        yaw = self._pose(photos)[:, 0]
+        yaw = self._pose(images_from_tensor(y))[:, 0]
         return Reading(dependence, psnr, correlation(yaw, self._yaw))
 
 
 def _spread_over(domain: Domain, images: int, size: int) -> Tensor:
     """`images` pictures evenly from the whole domain, (N, 3, size, size)."""
     places = np.linspace(0, domain.count - 1, min(images, domain.count)).astype(int)
-    return torch.stack([tensor_from_image(centre_crop(domain.picture(int(n)), size)) for n in places])
+    return tensor_from_images(np.stack([centre_crop(domain.picture(int(n)), size) for n in places]))
 
 
 def _mean_distance(images: Tensor) -> float:

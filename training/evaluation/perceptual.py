@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from getgan.models.perceptual import PerceptualDistance
+from getgan.models.tensors import tensor_from_images
 from getgan.training.evaluation.measures import mean_of, regions
 from getgan.training.evaluation.testsets import Floats, Images, Masks, TestSet, large_enough
-from getgan.training.evaluation.translate import Outputs, tensor_from_images
+from getgan.training.evaluation.translate import Outputs
 
 
 class PerceptualJudge:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from getgan.errors import CheckpointError
 from getgan.models.getgan import GetGanOutput
+from getgan.models.tensors import images_from_tensor, tensor_from_images
 from getgan.training.evaluation.maps import Maps, aurocs, occlusion_maps
 from getgan.training.evaluation.options import Contestant
 from getgan.training.evaluation.testsets import Floats, Images, Masks, TestSet, large_enough
@@ -70,18 +71,6 @@ def fixed_outputs(hidden: Images, clean: Images, far: Images | None, test: TestS
     """A reference's answers, as if a contestant had given them."""
     difference = np.abs(hidden.astype(np.float64) - clean).mean(axis=3) / 127.5
     return Outputs(hidden, clean, far, _trace(difference, test.mask), {}, {}, None)
-
-
-def tensor_from_images(images: Images, device: torch.device | str = "cpu") -> Tensor:
-    """(N, 3, H, W) float32 RGB in [-1, 1] from uint8 (N, H, W, 3) RGB."""
-    # A copy: the mean photo is one read-only array for all scenes.
-    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-
-
-def images_from_tensor(tensor: Tensor) -> Images:
-    """uint8 (N, H, W, 3) RGB, to the nearest level, from (N, 3, H, W) RGB in [-1, 1]."""
-    levels = ((tensor.detach().float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def _translated(contestant: Contestant, images: Images, device: torch.device, batch: int) -> Images:

@@ -1,0 +1,63 @@
+"""CycleGAN under training."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from getgan.training import steps
+from getgan.training.config import TrainConfig
+from getgan.training.methods.parts import (
+    build_updates,
+    by_name,
+    detached,
+    patchgan,
+    pools,
+    prepare,
+    reverse_generator,
+)
+from getgan.training.steps import Losses, gan, l1
+from getgan.training.updates import Numerics
+
+
+class CycleGan:
+    """Zhu et al. 2017: one generator step on all losses, then the discriminators."""
+
+    def __init__(self, config: TrainConfig, numerics: Numerics) -> None:
+        self.loss, self.numerics = config.loss, numerics
+        model = config.model
+        self._nets = by_name(
+            reverse_generator(model, model.shared_blocks + model.branch_blocks),
+            reverse_generator(model, model.reverse_blocks),
+            patchgan(model),
+            patchgan(model),
+        )
+        prepare(self._nets, config, numerics)
+        self.updates = build_updates(self._nets, config, numerics)
+        self.pools = pools(config)
+
+    @property
+    def nets(self) -> dict[str, nn.Module]:
+        """G, H, D_Y, D_X."""
+        return self._nets
+
+    def iterate(self, x: Tensor, y: Tensor) -> Losses:
+        """One generator step, one discriminator step."""
+        g, h, loss = self._nets["forward"], self._nets["reverse"], self.loss
+        disc_y, disc_x = self._nets["disc_y"], self._nets["disc_x"]
+        with self.numerics.autocast():
+            y_fake, x_fake = g(x), h(y)
+            losses = {
+                "gan_y": loss.lambda_gan * gan(disc_y(y_fake), 1.0),
+                "gan_x": loss.lambda_gan * gan(disc_x(x_fake), 1.0),
+                "rec_x": loss.lambda_rec * l1(x, h(y_fake)),
+                "rec_y": loss.lambda_rec * l1(y, g(x_fake)),
+                "idt_y": loss.lambda_idt * l1(y, g(y)),
+                "idt_x": loss.lambda_idt * l1(x, h(x)),
+            }
+        self.updates.step_generators(losses)
+        with self.numerics.autocast():
+            judged = steps.discriminators(
+                disc_y, disc_x, {"y": y, "x": x}, {"y": y_fake, "x": x_fake}, self.pools
+            )
+        self.updates.step_judges(judged)
+        return detached(losses | judged)

@@ -1,0 +1,61 @@
+"""What the systems have in common: networks by name, initial weights, optimizers, image pools."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from getgan.models.blocks import init_weights
+from getgan.models.patchgan import PatchGan, PatchGanConfig
+from getgan.models.resnet import ResnetConfig, ResnetGenerator
+from getgan.training.config import ModelConfig, TrainConfig
+from getgan.training.pool import ImagePool
+from getgan.training.steps import Losses
+from getgan.training.updates import Numerics, Updates
+
+
+def reverse_generator(model: ModelConfig, blocks: int) -> ResnetGenerator:
+    """H, or CycleGAN's G: a ResNet generator with as many blocks."""
+    return ResnetGenerator(ResnetConfig(ngf=model.ngf, blocks=blocks, norm=model.norm, up=model.up))
+
+
+def patchgan(model: ModelConfig) -> PatchGan:
+    """A 70x70 PatchGAN, or of as many layers as the config says."""
+    return PatchGan(PatchGanConfig(ndf=model.ndf, layers=model.discriminator_layers, norm=model.norm))
+
+
+def by_name(
+    forward: nn.Module, reverse: nn.Module, disc_y: nn.Module, disc_x: nn.Module
+) -> dict[str, nn.Module]:
+    """The networks as every system names them."""
+    return {"forward": forward, "reverse": reverse, "disc_y": disc_y, "disc_x": disc_x}
+
+
+def prepare(nets: dict[str, nn.Module], config: TrainConfig, numerics: Numerics) -> None:
+    """CycleGAN's initial weights, drawn on the CPU so that a seed gives the same on every machine."""
+    draw = torch.Generator().manual_seed(config.run.seed)
+    for net in nets.values():
+        init_weights(net, draw)
+        net.to(numerics.device)
+
+
+def build_updates(nets: dict[str, nn.Module], config: TrainConfig, numerics: Numerics) -> Updates:
+    """Both optimizers over these networks."""
+    return Updates(
+        [nets["forward"], nets["reverse"]], [nets["disc_y"], nets["disc_x"]], config.optim, numerics
+    )
+
+
+def pools(config: TrainConfig) -> dict[str, ImagePool]:
+    """An image pool per domain, each with a seed of its own."""
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    return {
+        domain: ImagePool(config.optim.pool, (config.run.seed, rank, place))
+        for place, domain in enumerate(("y", "x"))
+    }
+
+
+def detached(losses: Losses, **more: Tensor) -> Losses:
+    """Losses and more figures for the log, cut from the graph."""
+    return {name: value.detach() for name, value in (losses | more).items()}

@@ -1,0 +1,99 @@
+"""How a run computes, and the two Adam optimizers that move its networks."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from getgan.training.config import OptimConfig
+from getgan.training.steps import Losses
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """Where and in which precision a run computes."""
+
+    device: torch.device
+    precision: str = "fp32"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which networks run; losses and W_e are float32 whatever it says."""
+        if self.precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+
+class Updates:
+    """Two Adam optimizers, one for all generators and one for both discriminators, and how they step."""
+
+    def __init__(
+        self, generators: list[nn.Module], judges: list[nn.Module], config: OptimConfig, numerics: Numerics
+    ) -> None:
+        self.config, self.numerics = config, numerics
+        self.generators = [p for module in generators for p in module.parameters()]
+        self.judges = [p for module in judges for p in module.parameters()]
+        betas = (config.beta1, config.beta2)
+        self.adam_g = torch.optim.Adam(self.generators, lr=config.lr, betas=betas)
+        self.adam_d = torch.optim.Adam(self.judges, lr=config.lr, betas=betas)
+        self.scaler = torch.amp.GradScaler(numerics.device.type, enabled=numerics.precision == "fp16")
+
+    def set_rate(self, iteration: int) -> float:
+        """Constant, then linear to 0; the same for both optimizers."""
+        share = iteration / self.config.iterations
+        start = self.config.decay_from
+        factor = 1.0 if share < start or start >= 1 else max(0.0, (1.0 - share) / (1.0 - start))
+        for adam in (self.adam_g, self.adam_d):
+            for group in adam.param_groups:
+                group["lr"] = self.config.lr * factor
+        return self.config.lr * factor
+
+    def step_generators(self, losses: Losses) -> None:
+        """One Adam step of every generator parameter that the losses reach; no other moves."""
+        self._step(self.adam_g, self.generators, losses)
+
+    def step_judges(self, losses: Losses) -> None:
+        """One Adam step of the discriminators."""
+        self._step(self.adam_d, self.judges, losses)
+
+    def _step(self, adam: torch.optim.Adam, own: list[nn.Parameter], losses: Losses) -> None:
+        # None, not 0: Adam then skips what the losses do not reach, momentum included.
+        for parameter in (*self.generators, *self.judges):
+            parameter.grad = None
+        total = sum(losses.values(), torch.zeros((), device=self.numerics.device))
+        torch.autograd.backward(self.scaler.scale(total))
+        _average_gradients(own)
+        self.scaler.step(adam)
+        self.scaler.update()
+
+    def state(self) -> dict[str, object]:
+        """What a resumed run needs."""
+        return {
+            "adam_g": self.adam_g.state_dict(),
+            "adam_d": self.adam_d.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, dict[str, object]]) -> None:
+        """Take up what `state` gave."""
+        self.adam_g.load_state_dict(state["adam_g"])
+        self.adam_d.load_state_dict(state["adam_d"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def _average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Mean of the gradients over all processes, in one message; the same parameters have one everywhere."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    offset = 0
+    for gradient in gradients:
+        gradient.copy_(flat[offset : offset + gradient.numel()].view_as(gradient))
+        offset += gradient.numel()
