@@ -21,12 +21,13 @@ class Threshold:
     ssim: float
 
 
-# fp32 and fp16: a person and a histogram see no difference. bf16 keeps 8 bits of mantissa, so single pixels
-# move; docs/bundle-format.md has the measurements behind its limits.
+# fp32 and fp16: a person and a histogram see no difference. In a flat window, one level of rounding at 60 dB
+# has SSIM 0.999. bf16 keeps 8 bits of mantissa, so single pixels move; docs/bundle-format.md has the
+# measurements behind its limits.
 THRESHOLDS: dict[Precision, Threshold] = {
     "fp32": Threshold(max_error=1e-4, max_levels=1, psnr=60.0, ssim=0.9999),
-    "fp16": Threshold(max_error=None, max_levels=1, psnr=60.0, ssim=0.9999),
-    "bf16": Threshold(max_error=None, max_levels=None, psnr=45.0, ssim=0.995),
+    "fp16": Threshold(max_error=None, max_levels=1, psnr=60.0, ssim=0.999),
+    "bf16": Threshold(max_error=None, max_levels=24, psnr=45.0, ssim=0.995),
 }
 
 

@@ -1,0 +1,125 @@
+"""ONNX Runtime on the CPU or on one NVIDIA GPU, with exactly the execution provider that was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from getgan.errors import DeviceError
+from getgan.runtime.backends import Graph, Unsuitable
+from getgan.runtime.devices import library_version, nvidia_gpus
+from getgan.runtime.manifest import Precision
+
+BOTH = (
+    "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
+    "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install {package}"
+)
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+def check(precision: Precision, gpu: int | None) -> None:
+    """Unsuitable unless a fitting onnxruntime is installed, and for a GPU there is one; nothing imported."""
+    cpu_package, gpu_package = library_version("onnxruntime"), library_version("onnxruntime-gpu")
+    if precision == "bf16":
+        raise Unsuitable("ONNX Runtime has no bf16 convolutions; wanted fp32 or fp16")
+    if gpu is None:
+        if not cpu_package and not gpu_package:
+            raise Unsuitable("onnxruntime is not installed: pip install onnxruntime")
+        return
+    gpus, why = nvidia_gpus()
+    if gpu >= len(gpus):
+        present = ", ".join(f"cuda:{found.index} ({found.name})" for found in gpus)
+        raise Unsuitable(f"no GPU {gpu} here: {f'there is {present}' if gpus else why}")
+    if not gpu_package:
+        swap = "pip uninstall -y onnxruntime, then " if cpu_package else ""
+        raise Unsuitable(f"onnxruntime-gpu is not installed: {swap}pip install onnxruntime-gpu")
+    if cpu_package:
+        raise Unsuitable(BOTH.format(package="onnxruntime-gpu"))
+
+
+class OnnxRuntimeEngine:
+    """An inference session; gpu None = CPU."""
+
+    def __init__(self, graph: Graph, threads: int, gpu: int | None) -> None:
+        package = "onnxruntime" if gpu is None else "onnxruntime-gpu"
+        # With the CUDA and cuDNN libraries of its own version; a mismatch is what fails most often.
+        self._repair = f"pip install -U {package}" + ("" if gpu is None else "[cuda,cudnn]")
+        if library_version("onnxruntime") and library_version("onnxruntime-gpu"):
+            self._repair = BOTH.format(package=package)
+        try:
+            import onnxruntime
+            from onnxruntime.capi import onnxruntime_pybind11_state as native
+        except (ImportError, OSError) as error:
+            raise DeviceError(f"{package} cannot be imported ({_line(error)}); {self._repair}") from error
+        # Its exceptions have no base of their own.
+        found = [value for value in vars(native).values() if isinstance(value, type)]
+        self._errors: tuple[type[Exception], ...] = (
+            RuntimeError,
+            *(value for value in found if issubclass(value, Exception)),
+        )
+        self.version = f"{package} {onnxruntime.__version__}"
+        self.threads = threads if gpu is None else 0
+        self._provider = CPU if gpu is None else CUDA
+        self._outputs = graph.outputs
+        self._input = graph.input
+        self._precision = graph.precision
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # an error is raised, and need not be printed as well
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        settings: dict[str, Any] = {}
+        if gpu is not None:
+            if CUDA not in onnxruntime.get_available_providers():
+                raise DeviceError(f"{package} has no {CUDA}; {self._repair}")
+            if hasattr(onnxruntime, "preload_dlls"):  # since 1.21: CUDA libraries that pip installed
+                with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+                    onnxruntime.preload_dlls()
+            # Any node on the CPU is an error. TF32 has 10 bits of mantissa; fp32 means fp32.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            settings = {"device_id": gpu, "use_tf32": 0}
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                graph.read(), options, providers=[(self._provider, settings)], enable_fallback=False
+            )
+        except self._errors as error:
+            raise DeviceError(f"{package} cannot load the graph ({_line(error)}); {self._repair}") from error
+        self.ran_on()
+        inputs = [node.name for node in self._session.get_inputs()]
+        names = [node.name for node in self._session.get_outputs()]
+        if inputs != [graph.input] or names != list(graph.outputs):
+            wanted = (graph.input, *graph.outputs)
+            raise DeviceError(f"the graph has {inputs} -> {names}, the manifest says {wanted}")
+
+    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """See Engine."""
+        try:
+            found = self._session.run(list(self._outputs), {self._input: images})
+        except self._errors as error:
+            raise DeviceError(
+                f"{self.version} fails while it runs ({_line(error)}); {self._repair}"
+            ) from error
+        return dict(zip(self._outputs, found, strict=True))
+
+    def ran_on(self) -> str:
+        """The session's first provider; it takes all nodes, or the session was refused."""
+        providers = self._session.get_providers()
+        if providers[:1] != [self._provider]:
+            raise DeviceError(
+                f"{self.version} fell back to {providers}, wanted {self._provider}; {self._repair}"
+            )
+        if self._precision == "fp16" and self._provider == CPU:
+            return f"{CPU}, fp16 weights, fp32 arithmetic where it has no fp16 kernel (on x86 nowhere)"
+        return self._provider
+
+    def close(self) -> None:
+        """See Engine."""
+        self._session = None
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]

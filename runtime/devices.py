@@ -1,0 +1,188 @@
+"""What this machine offers: CPU, cores, instruction sets, installed backends, NVIDIA GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import math
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+# Instruction sets that decide how fast a network runs, by their names in /proc/cpuinfo.
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd", "asimdhp", "bf16")
+BF16_FLAGS = ("avx512_bf16", "amx_bf16")
+LIBRARIES = ("openvino", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python", "opencv-python-headless")
+NVIDIA_SMI_FIELDS = "index,name,memory.total,driver_version,compute_cap"
+NVIDIA_SMI_SECONDS = 10.0  # a driver that hangs must not hang us; a cold one answers in about 2
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU, as nvidia-smi states it."""
+
+    index: int
+    name: str
+    memory_mb: int
+    driver: str
+    compute_capability: str
+
+
+@dataclass(frozen=True)
+class Library:
+    """An installed distribution."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was found; a note says why something is unknown."""
+
+    system: str
+    python: str
+    cpu: str
+    cores: int  # that this process may use
+    flags: tuple[str, ...] | None  # those of FLAGS that the CPU has; None = unknown
+    flags_note: str
+    memory_mb: int | None  # of the machine
+    libraries: tuple[Library, ...]
+    gpus: tuple[Gpu, ...]
+    gpus_note: str
+
+    def version(self, library: str) -> str:
+        """The installed version of one of LIBRARIES, "" if it is not installed."""
+        return next((found.version for found in self.libraries if found.name == library), "")
+
+
+def machine() -> Machine:
+    """Look; no backend is imported, and nvidia-smi is the only program started."""
+    flags, flags_note = cpu_flags()
+    gpus, gpus_note = nvidia_gpus()
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        cpu=_cpu_name(),
+        cores=available_cores(),
+        flags=flags,
+        flags_note=flags_note,
+        memory_mb=_memory_mb(),
+        libraries=tuple(Library(name, found) for name in LIBRARIES if (found := library_version(name))),
+        gpus=gpus,
+        gpus_note=gpus_note,
+    )
+
+
+def library_version(name: str) -> str:
+    """The version of an installed distribution, "" if it is not installed; nothing is imported."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def available_cores() -> int:
+    """Physical cores that this process may use: its affinity, hyper-threads counted once, its cgroup's quota.
+
+    A second thread on one core wins nothing for a convolution that already fills the core's units.
+    """
+    try:
+        allowed = sorted(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+    cores = len({_siblings(cpu) for cpu in allowed})
+    quota = _cgroup_cpus()
+    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+
+
+def cpu_flags() -> tuple[tuple[str, ...] | None, str]:
+    """Those of FLAGS that this CPU has; None and the reason where the system does not tell."""
+    text = _read("/proc/cpuinfo")
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            present = set(value.split())
+            return tuple(flag for flag in FLAGS if flag in present), ""
+    return None, f"{platform.system()} does not list them in /proc/cpuinfo"
+
+
+def nvidia_gpus() -> tuple[tuple[Gpu, ...], str]:
+    """The GPUs that nvidia-smi lists; without any, the reason."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return (), "no nvidia-smi found, so no NVIDIA driver"
+    command = [program, f"--query-gpu={NVIDIA_SMI_FIELDS}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return (), f"nvidia-smi does not answer ({type(error).__name__})"
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()
+        return (), f"nvidia-smi fails: {said[0] if said else f'exit code {done.returncode}'}"
+    gpus = tuple(gpu for line in done.stdout.splitlines() if (gpu := _gpu(line)))
+    return gpus, "" if gpus else "nvidia-smi lists no GPU"
+
+
+def _gpu(line: str) -> Gpu | None:
+    parts = [part.strip() for part in line.split(",")]
+    if len(parts) != 5 or not parts[0].isdecimal():
+        return None
+    memory = int(parts[2]) if parts[2].isdecimal() else 0  # "[N/A]" on some integrated GPUs
+    return Gpu(int(parts[0]), parts[1], memory, parts[3], parts[4])
+
+
+def _cpu_name() -> str:
+    for line in _read("/proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "Model"):
+            return value.strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _memory_mb() -> int | None:
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) // 1024
+    return None
+
+
+def _siblings(cpu: int) -> str:
+    """The hyper-threads of a CPU's core as one text; the CPU alone where the system does not tell."""
+    return _read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").strip() or str(cpu)
+
+
+def _cgroup_cpus() -> float | None:
+    """CPUs' worth of time that a container's quota allows (cgroup v2, then v1); None = no quota."""
+    found: list[float] = []
+    for line in _read("/proc/self/cgroup").splitlines():
+        _, controllers, place = [*line.split(":", 2), "", ""][:3]
+        if controllers == "":
+            # Any group above may be the tighter one.
+            folder = Path("/sys/fs/cgroup") / place.lstrip("/")
+            for group in (folder, *folder.parents):
+                quota, _, period = _read(str(group / "cpu.max")).partition(" ")
+                found += _ratio(quota, period)
+                if group == Path("/sys/fs/cgroup"):
+                    break
+        elif "cpu" in controllers.split(","):
+            for root in (Path("/sys/fs/cgroup/cpu") / place.lstrip("/"), Path("/sys/fs/cgroup/cpu")):
+                quota = _read(str(root / "cpu.cfs_quota_us"))
+                found += _ratio(quota, _read(str(root / "cpu.cfs_period_us")))
+    return min(found, default=None)
+
+
+def _ratio(quota: str, period: str) -> list[float]:
+    with contextlib.suppress(ValueError):  # "max", or an empty text
+        if float(quota) > 0 and float(period) > 0:
+            return [float(quota) / float(period)]
+    return []
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    return ""

@@ -1,0 +1,118 @@
+"""How a picture of any size is brought to a size that the network takes, and its translation back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from getgan.errors import ConfigError, DataError
+from getgan.runtime.manifest import Contract
+
+Fit = Literal["fit", "letterbox", "crop"]
+FITS: tuple[Fit, ...] = ("fit", "letterbox", "crop")
+MAX_SIZE = 2048  # pixels each way; 256 MB for one layer of 64 channels is 1024, and four times that here
+MAX_ASPECT = 8.0  # a longer picture is no ultrasound frame; at 256 pixels its short side would be below 90
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture goes: `source` is cut from it, scaled, and laid at `place` on the network's canvas.
+
+    A rectangle is (top, left, height, width) in pixels.
+    """
+
+    source: tuple[int, int, int, int]
+    place: tuple[int, int, int, int]
+    canvas: tuple[int, int]  # height and width that the network sees
+
+
+def check_size(size: int, fit: Fit, contract: Contract) -> int:
+    """The network size in pixels for an asked-for size, 0 = the contract's; ConfigError if it cannot be."""
+    if fit not in FITS:
+        raise ConfigError(f"found fit {fit!r:.40}; wanted one of {', '.join(FITS)}")
+    wanted = size or contract.size
+    if contract.fixed and wanted != contract.size:
+        raise ConfigError(f"found size {wanted}; wanted {contract.size}, the only size of this network")
+    if contract.fixed and fit == "fit":
+        only = f"this network takes {contract.size}x{contract.size} pixels and nothing else"
+        raise ConfigError(f"found fit=fit, but {only}; wanted crop or letterbox")
+    if wanted % contract.multiple_of or not contract.min_size <= wanted <= MAX_SIZE:
+        rule = f"a multiple of {contract.multiple_of} from {contract.min_size} to {MAX_SIZE}"
+        raise ConfigError(f"found size {wanted}; wanted {rule}")
+    return wanted
+
+
+def placement(height: int, width: int, size: int, fit: Fit, contract: Contract) -> Placement:
+    """Where a picture of height x width goes; DataError if it is too small or too long.
+
+    fit: about size * size pixels in the picture's own aspect, so that the time is the same for each; no
+    bars, because InstanceNorm couples all pixels and a bar would change the face. letterbox: all of it on a
+    black square. crop: its middle square.
+    """
+    smallest = contract.min_size
+    if min(height, width) < smallest:
+        raise DataError(f"found a picture of {width}x{height} pixels; wanted {smallest} or more each way")
+    if fit == "crop":
+        side = min(height, width)
+        source = ((height - side) // 2, (width - side) // 2, side, side)
+        return Placement(source, (0, 0, size, size), (size, size))
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        limit = f"an aspect of {MAX_ASPECT:g}:1 or less, or --fit crop"
+        raise DataError(f"found a picture of {width}x{height} pixels; wanted {limit}")
+    whole = (0, 0, height, width)
+    if fit == "letterbox":
+        scale = size / max(height, width)
+        inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+        top, left = (size - inner[0]) // 2, (size - inner[1]) // 2
+        return Placement(whole, (top, left, *inner), (size, size))
+    scale = size / math.sqrt(height * width)
+    step = contract.multiple_of
+    lowest = math.ceil(smallest / step) * step
+    canvas = (
+        max(lowest, round(height * scale / step) * step),
+        max(lowest, round(width * scale / step) * step),
+    )
+    return Placement(whole, (0, 0, *canvas), canvas)
+
+
+def lay(image: NDArray[np.uint8], where: Placement) -> NDArray[np.uint8]:
+    """The network's view, uint8 (H, W, 3), of a uint8 (H, W, 3) picture; bars are black."""
+    top, left, height, width = where.place
+    scaled = resize(_cut(image, where.source), height, width)
+    if where.place == (0, 0, *where.canvas):
+        return scaled
+    canvas = np.zeros((*where.canvas, image.shape[2]), np.uint8)
+    canvas[top : top + height, left : left + width] = scaled
+    return canvas
+
+
+def lift(
+    view: NDArray[np.uint8], where: Placement, output_size: Literal["input", "network"]
+) -> NDArray[np.uint8]:
+    """The picture's part of the network's view, (H, W, 3) or (H, W), bars cut away.
+
+    In the size of what was cut from the picture ("input"), or as it is ("network").
+    """
+    inner = _cut(view, where.place)
+    return resize(inner, *where.source[2:]) if output_size == "input" else inner
+
+
+def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """uint8 (H, W) or (H, W, C) to another size: area mean to fewer pixels, cubic to more."""
+    import cv2
+
+    if image.shape[:2] == (height, width):
+        return image
+    # Cubic to fewer pixels would skip some: speckle turns into false structure.
+    fewer = height * width < image.shape[0] * image.shape[1]
+    method = cv2.INTER_AREA if fewer else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+
+
+def _cut(image: NDArray[np.uint8], rectangle: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    top, left, height, width = rectangle
+    return np.ascontiguousarray(image[top : top + height, left : left + width])

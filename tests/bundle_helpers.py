@@ -1,0 +1,224 @@
+"""A small real bundle: a random network as ONNX, its manifest with true hashes, and golden pictures of it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from getgan.runtime.images import bytes_from_image, image_from_bytes
+from getgan.runtime.manifest import (
+    MANIFEST_NAME,
+    Branch,
+    Contract,
+    Export,
+    Figures,
+    File,
+    Golden,
+    Manifest,
+    Model,
+    Precision,
+    Refused,
+    Variant,
+    json_from_manifest,
+    manifest_from_json,
+)
+from getgan.runtime.pixels import image_from_tensor, tensor_from_images
+
+SIZE = 32
+EXACT = Figures(max_error=0.0, mean_error=0.0, max_levels=0, psnr=None, ssim=1.0, perceptual=None)
+
+
+def make_bundle(
+    folder: Path,
+    *,
+    graph: bytes | None = None,
+    graphs: dict[Precision, bytes] | None = None,
+    precisions: tuple[Precision, ...] = ("fp32", "bf16"),
+    outputs: tuple[str, ...] = ("face",),
+    size: int = SIZE,
+    fixed: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Write a bundle folder and give its path.
+
+    graph: ONNX bytes for fp32 (and bf16); a random tiny network if None. graphs: other precisions' files.
+    """
+    graph = network(outputs=outputs, seed=seed) if graph is None else graph
+    files: dict[str, bytes] = {"graphs/fp32.onnx": graph}
+    for precision, data in (graphs or {}).items():
+        files[f"graphs/{precision}.onnx"] = data
+    golden = []
+    for name, picture in (("face", sample(size, seed)), ("noise", noise(size, seed))):
+        files[f"golden/{name}.input.png"] = bytes_from_image(picture)
+        files[f"golden/{name}.output.png"] = bytes_from_image(translate(graph, picture))
+        golden.append(Golden(name, f"golden/{name}.input.png", f"golden/{name}.output.png", "a test picture"))
+    files["quality.json"] = b"{}\n"
+    files["index.html"] = b"<!doctype html><title>test</title>\n"
+    variants = []
+    for precision in precisions:
+        path = f"graphs/{precision}.onnx" if f"graphs/{precision}.onnx" in files else "graphs/fp32.onnx"
+        variants.append(Variant(precision, path, "test", len(golden), EXACT))
+    missing = [p for p in ("fp32", "fp16", "bf16") if p not in precisions]
+    manifest = Manifest(
+        model=Model(
+            name="tiny",
+            arch="getgan",
+            config={"ngf": 4},
+            parameters=1,
+            checkpoint_sha256="0" * 64,
+            trained_on="nothing",
+            iterations=0,
+            seed=seed,
+            training_config_sha256="0" * 64,
+            created="2026-01-01T00:00:00Z",
+        ),
+        contract=Contract(size=size, min_size=8, multiple_of=4, fixed=fixed),
+        outputs=outputs,  # type: ignore[arg-type]  # tests ask for names as text
+        export=Export(
+            getgan="0",
+            torch="0",
+            onnx="0",
+            onnxruntime="0",
+            opset=18,
+            created="2026-01-01T00:00:00Z",
+            branch=Branch(False, 2, 1, 2, 1, True),
+        ),
+        variants=tuple(variants),
+        refused=tuple(Refused(p, "a test leaves it out") for p in missing),  # type: ignore[arg-type]
+        golden=tuple(golden),
+        files={name: _entry(data) for name, data in files.items()},
+    )
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / MANIFEST_NAME).write_bytes(json_from_manifest(manifest))
+    return folder
+
+
+def replace_file(folder: Path, name: str, data: bytes) -> None:
+    """Put other bytes in a file's place and the right hash into the manifest: a consistent alteration."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+    manifest = manifest_from_json((folder / MANIFEST_NAME).read_bytes())
+    manifest.files[name] = _entry(data)
+    (folder / MANIFEST_NAME).write_bytes(json_from_manifest(manifest))
+
+
+def edit_manifest(folder: Path, **fields: Any) -> None:
+    """Change top-level fields of manifest.json, as JSON values, unchecked."""
+    import json
+
+    path = folder / MANIFEST_NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def sample(size: int = SIZE, seed: int = 0, *, width: int = 0) -> NDArray[np.uint8]:
+    """A smooth coloured picture with some speckle, uint8 (size, width or size, 3)."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, : width or size] / size
+    waves = np.stack([np.sin(5 * x + 2 * y), np.cos(4 * y), np.sin(3 * x * y + 1)], axis=2)
+    speckle = generator.normal(0, 12, waves.shape)
+    return np.clip(128 + 80 * waves + speckle, 0, 255).astype(np.uint8)
+
+
+def noise(size: int = SIZE, seed: int = 0) -> NDArray[np.uint8]:
+    """Uniform noise, uint8 (size, size, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+
+
+def translate(graph: bytes, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What ONNX Runtime makes of a picture."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    face = session.run(["face"], {"image": tensor_from_images([picture])})[0]
+    return image_from_tensor(np.nan_to_num(face[0]))
+
+
+def network(
+    *,
+    outputs: tuple[str, ...] = ("face",),
+    seed: int = 0,
+    channels: int = 16,
+    divide_by_zero: bool = False,
+    constant: bool = False,
+    half: bool = False,
+) -> bytes:
+    """ONNX bytes of a small generator: reflect pads, convolutions, instance norms, a gate, tanh.
+
+    divide_by_zero makes every value NaN; constant gives one colour; half computes in fp16 between casts.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    kind = np.float16 if half else np.float32
+    generator = np.random.default_rng(seed)
+    nodes: list[Any] = []
+    weights: list[Any] = []
+
+    def constant_of(name: str, value: NDArray[Any]) -> str:
+        weights.append(numpy_helper.from_array(value, name))
+        return name
+
+    def add(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def convolution(x: str, name: str, shape: tuple[int, ...], **attributes: Any) -> str:
+        scale = 1.0 / np.sqrt(np.prod(shape[1:]))
+        weight = constant_of(f"{name}.w", (generator.normal(0, scale, shape)).astype(kind))
+        return add("Conv", [x, weight], name, **attributes)
+
+    def padded(x: str, name: str) -> str:
+        pads = constant_of(f"{name}.pads", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+        return add("Pad", [x, pads], name, mode="reflect")
+
+    def normed(x: str, name: str) -> str:
+        scale = constant_of(f"{name}.s", np.ones(channels, kind))
+        shift = constant_of(f"{name}.b", np.zeros(channels, kind))
+        return add("Relu", [add("InstanceNormalization", [x, scale, shift], f"{name}.norm")], name)
+
+    x = add("Cast", ["image"], "image.half", to=TensorProto.FLOAT16) if half else "image"
+    x = normed(convolution(padded(x, "pad0"), "conv0", (channels, 3, 3, 3)), "act0")
+    x = normed(
+        convolution(x, "conv1", (channels, channels, 4, 4), strides=[4, 4]), "features"
+    )  # (N, C, H/4, W/4)
+    s = add("Sigmoid", [convolution(x, "gate", (channels, channels, 1, 1))], "s")
+    x = add("Mul", [x, s], "gated")
+    x = add("Add", [x, convolution(padded(x, "pad2"), "conv2", (channels, channels, 3, 3))], "block")
+    weight = generator.normal(0, 0.3, (channels, 3, 4, 4)).astype(kind)
+    x = add("ConvTranspose", [x, constant_of("up.w", weight)], "up", strides=[4, 4])
+    x = add("Tanh", [x], "tanh")
+    if divide_by_zero:
+        zero = add("Sub", [x, x], "zero")
+        x = add("Div", [zero, zero], "nan")
+    if constant:
+        x = add("Mul", [x, constant_of("none", np.zeros(1, kind))], "flat")
+    add("Cast", [x], "face", to=TensorProto.FLOAT)
+    results = [helper.make_tensor_value_info("face", TensorProto.FLOAT, ["batch", 3, "4*h4", "4*w4"])]
+    if "occlusion" in outputs:
+        one = constant_of("one", np.ones(1, kind))
+        axes = constant_of("axes", np.array([1], np.int64))
+        hidden = add("ReduceMean", [add("Sub", [one, s], "1-s"), axes], "hidden", keepdims=1)
+        add("Cast", [hidden], "occlusion", to=TensorProto.FLOAT)
+        results.append(
+            helper.make_tensor_value_info("occlusion", TensorProto.FLOAT, ["batch", 1, "h4", "w4"])
+        )
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, "4*h4", "4*w4"])
+    graph = helper.make_graph(nodes, "tiny", [image], results, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _entry(data: bytes) -> File:
+    return File(len(data), hashlib.sha256(data).hexdigest())
+
+
+def reencoded(data: bytes, change: Any) -> bytes:
+    """A PNG's bytes with `change(picture)` in its place."""
+    return bytes_from_image(change(image_from_bytes(data)))
