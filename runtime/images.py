@@ -83,7 +83,13 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     found = folder.rglob("*") if recursive else folder.iterdir()
     images = [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
     visible = [p for p in images if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
-    return sorted(visible, key=lambda path: _natural(path.relative_to(folder)))
+    return sorted(visible, key=lambda path: natural_key(path.relative_to(folder)))
+
+
+def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+    """Sorts paths as people do: 2.png before 10.png, a beside A."""
+    parts = [[int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", p.casefold())] for p in path.parts]
+    return parts, str(path)
 
 
 def size_from_header(data: bytes) -> tuple[int, int]:
@@ -177,8 +183,3 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     if found.keys() != {256, 257}:
         raise DataError("TIFF file states no size; convert it to PNG")
     return found[257], found[256]
-
-
-def _natural(path: Path) -> tuple[list[list[str | int]], str]:
-    parts = [[int(t) if t.isdecimal() else t for t in re.split(r"(\d+)", p.casefold())] for p in path.parts]
-    return parts, str(path)

@@ -1,0 +1,1 @@
+"""Frames in and out: pictures, folders, video files, cameras."""

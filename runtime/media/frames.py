@@ -1,0 +1,69 @@
+"""What goes from a source to a sink: frames, each with its name, number and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]  # (H, W, 3) RGB
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture and where it came from."""
+
+    image: Image
+    name: str  # path below the input folder with /, the file's own name, or the camera's
+    index: int  # 0-based, within the source
+    time: float | None = None  # seconds since the first frame, of a video or a camera
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A frame that is known but not decoded, so that one whose output exists costs next to nothing."""
+
+    name: str
+    index: int
+    time: float | None
+    read: Callable[[], Image]  # DataError says why it cannot be had; the others still can
+
+    def frame(self) -> Frame:
+        """The decoded frame; DataError."""
+        return Frame(self.read(), self.name, self.index, self.time)
+
+
+class Source(Protocol):
+    """Gives frames once, in order. Iterating raises DataError when it ends before its time."""
+
+    @property
+    def live(self) -> bool:
+        """A camera: has no end, cannot be asked twice, and gives only its newest frame."""
+
+    @property
+    def total(self) -> int | None:
+        """How many frames it will give, where that is known."""
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second of a video or a camera; None = single pictures."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames so far that came faster than they were asked for."""
+
+    def __iter__(self) -> Iterator[Pending]: ...
+
+    def close(self) -> None:
+        """Let go of the device or file; may be called twice."""
+
+
+def one_line(text: object) -> str:
+    """As text that is safe to print: a file name may hold line feeds, escape codes and broken Unicode."""
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in str(text)
+    )
+    return shown.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,112 @@
+"""Video files in, frame by frame: uint8 (H, W, 3) RGB."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from getgan.errors import DataError
+from getgan.runtime.images import MAX_PIXELS
+from getgan.runtime.media.frames import Image, Pending
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+DEFAULT_FPS = 25.0  # where a video or a camera states none, or one that no camera has
+MAX_FPS = 240.0
+# Containers round the number of frames; a file that is cut off lacks more than this.
+COUNT_SLACK_FRAMES = 3
+COUNT_SLACK_SHARE = 0.02
+
+
+class VideoFile:
+    """The frames of a video file. DataError if it is damaged, empty, or larger than images may be."""
+
+    live = False
+    dropped = 0
+
+    def __init__(self, path: Path) -> None:
+        import cv2
+
+        quiet_opencv()
+        self.path = path
+        if not os.access(path, os.R_OK):
+            raise DataError(f"{path}: cannot be read; check its permissions")
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            raise DataError(
+                f"{path}: cannot be opened as a video: it is cut off, damaged, or of a codec that this "
+                "OpenCV lacks; copy it again, or convert it with: ffmpeg -i IN -c:v mjpeg OUT.avi"
+            )
+        try:
+            check_frame_size(
+                str(path),
+                self._capture.get(cv2.CAP_PROP_FRAME_WIDTH),
+                self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
+            )
+        except DataError:
+            self.close()
+            raise
+        self.fps: float = usable_fps(self._capture.get(cv2.CAP_PROP_FPS))
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.total: int | None = int(count) if 0 < count < 1e9 else None
+
+    def __iter__(self) -> Iterator[Pending]:
+        index = 0
+        while self._capture.grab():
+            yield Pending(self.path.name, index, index / self.fps, self._retrieve)
+            index += 1
+        if index == 0:
+            raise DataError(f"{self.path}: holds no frame that can be decoded; copy it again")
+        if self.total is not None and self.total - index > max(
+            COUNT_SLACK_FRAMES, COUNT_SLACK_SHARE * self.total
+        ):
+            raise DataError(
+                f"{self.path}: is cut off or damaged after frame {index} of {self.total}; "
+                "what comes before is translated: copy the file again for the rest"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._capture.release()
+
+    def _retrieve(self) -> Image:
+        done, image = self._capture.retrieve()
+        if not done or image is None:
+            raise DataError("frame cannot be decoded; copy the file again")
+        return rgb_from_capture(self.path.name, np.asarray(image, np.uint8))
+
+
+def rgb_from_capture(name: str, image: Image) -> Image:
+    """OpenCV's BGR frame, uint8 (H, W, 3), as RGB; DataError above MAX_PIXELS or with other channels."""
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise DataError(f"{name}: found a frame of shape {image.shape}; wanted colour (H, W, 3)")
+    check_frame_size(name, image.shape[1], image.shape[0])
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def check_frame_size(name: str, width: float, height: float) -> None:
+    """DataError if frames are larger than images may be; 0 = not known yet."""
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{name}: found frames of {width:.0f}x{height:.0f} pixels; wanted at most "
+            f"{MAX_PIXELS // 10**6} megapixels"
+        )
+
+
+def usable_fps(stated: float) -> float:
+    """The stated frames per second, or DEFAULT_FPS for what no camera has (0, NaN, a time base)."""
+    return stated if 0.0 < stated <= MAX_FPS else DEFAULT_FPS
+
+
+def quiet_opencv() -> None:
+    """Keep OpenCV and FFmpeg off stderr: what matters of it we say in one line.
+
+    OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL in the environment bring it back.
+    """
+    import cv2
+
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
