@@ -1,0 +1,1 @@
+"""What this machine offers, what of it really works, and how to repair the rest."""

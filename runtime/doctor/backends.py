@@ -1,0 +1,106 @@
+"""The doctor's look at the backends: each really computes, numpy's numbers and then a bundle's pictures."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from getgan.errors import GetganError
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.devices import Machine
+from getgan.runtime.doctor.check import Check
+from getgan.runtime.doctor.probe import Probe, probe
+from getgan.runtime.images import image_from_bytes
+from getgan.runtime.pipeline import Pipeline
+from getgan.runtime.session import CANDIDATES, Candidate, open_session
+
+RATE_FRAMES = 3
+CUDA_REPAIR = "pip install -U 'onnxruntime-gpu[cuda,cudnn]'"
+
+
+def checks(this: Machine) -> Iterator[tuple[Candidate, Check]]:
+    """Run a few convolutions in each way that getgan knows, on each GPU."""
+    for candidate in CANDIDATES:
+        gpus = range(max(1, len(this.gpus))) if candidate.device == "cuda" else range(1)
+        for gpu in gpus:
+            name = str(candidate) if gpu == 0 else str(candidate).replace("cuda", f"cuda:{gpu}")
+            yield candidate, _checked(name, candidate, probe(candidate, gpu))
+
+
+def bundle_checks(path: Path, working: Sequence[Candidate], threads: int) -> Iterator[Check]:
+    """Verify a bundle, and translate its golden image in every way that works here."""
+    try:
+        bundle = Bundle.open(path)
+        size = bundle.verify()
+        picture = image_from_bytes(bundle.read(bundle.manifest.golden[0].input))
+    except GetganError as error:
+        yield Check("bundle", "fault", str(error), "copy the bundle again, or getgan export it again")
+        return
+    manifest = bundle.manifest
+    yield Check(
+        "bundle",
+        "ok",
+        f"{manifest.model.name}, {len(manifest.files)} files, {size:,} bytes, every hash is right",
+    )
+    accepted = {variant.precision for variant in manifest.variants}
+    for candidate in working:
+        name = f"bundle on {candidate}"
+        if candidate.precision not in accepted:
+            yield Check(name, "none", f"the bundle holds no {candidate.precision}")
+            continue
+        try:
+            with open_session(
+                bundle,
+                device=candidate.device,
+                precision=candidate.precision,
+                backend=candidate.backend,
+                threads=threads,
+            ) as session:
+                pipeline = Pipeline(session, manifest.contract)
+                totals = [pipeline.translate([picture])[0].timings.total for _ in range(RATE_FRAMES)]
+                test = session.info.self_test
+        except GetganError as error:
+            yield Check(name, "fault", str(error), f"getgan verify {path}")
+            continue
+        rate = 1.0 / statistics.median(totals)
+        sides = f"{picture.shape[1]}x{picture.shape[0]}"
+        found = (
+            f"{rate:.2f} pictures/s at {sides}; golden image: {test.psnr:.1f} dB, {test.max_levels} levels"
+        )
+        yield Check(name, "ok", found)
+
+
+def missing_cuda_library() -> str:
+    """The soname that ONNX Runtime's CUDA provider wants and the loader does not find; "" = none."""
+    spec = importlib.util.find_spec("onnxruntime")
+    places = spec.submodule_search_locations if spec else None
+    for place in places or ():
+        provider = Path(place) / "capi" / "libonnxruntime_providers_cuda.so"
+        if provider.exists():
+            try:
+                ctypes.CDLL(str(provider))
+            except OSError as error:
+                return missing_soname(str(error))
+    return ""
+
+
+def missing_soname(message: str) -> str:
+    """The library in the loader's "libcudnn.so.9: cannot open shared object file"; "" if there is none."""
+    found = re.search(r"([\w.+-]+\.so[.\d]*): cannot open shared object file", message)
+    return found[1] if found else ""
+
+
+def _checked(name: str, candidate: Candidate, result: Probe) -> Check:
+    if result.ok:
+        return Check(name, "ok", result.found)
+    if result.unsuitable:
+        return Check(name, "none", result.found)
+    if candidate.device == "cuda":
+        missing = missing_cuda_library()
+        found = f"{result.found}; the loader does not find {missing}" if missing else result.found
+        return Check(name, "fault", found, CUDA_REPAIR)
+    return Check(name, "fault", result.found, f"pip install --force-reinstall {candidate.backend}")

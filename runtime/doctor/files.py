@@ -1,0 +1,108 @@
+"""The doctor's look at folders, video codecs and cameras."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from getgan.errors import GetganError
+from getgan.runtime.doctor.check import Check
+from getgan.runtime.media.frames import Frame
+from getgan.runtime.media.videowriter import MIN_FREE_BYTES, WRITE_SUFFIXES, VideoSink
+
+LOW_BYTES = 1 << 30  # a bundle has 50 MB, an engine 20 to 100
+DEVICES = Path("/dev")
+DEVICE_NAMES = Path("/sys/class/video4linux")
+
+
+def checks() -> Iterator[Check]:
+    """One after the other."""
+    yield folder_check("cache", cache_folder(), "export XDG_CACHE_HOME=/a/folder/that/you/may/write")
+    yield _temp()
+    for suffix in (".mp4", ".avi"):
+        yield video_check(suffix)
+    yield cameras_check(DEVICES, DEVICE_NAMES)
+
+
+def _temp() -> Check:
+    repair = "export TMPDIR=/a/folder/that/you/may/write"
+    try:
+        folder = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        return Check("temp", "fault", str(error), repair)
+    return folder_check("temp", folder, repair)
+
+
+def cache_folder() -> Path:
+    """Where getgan keeps what it can make again: $XDG_CACHE_HOME/getgan or ~/.cache/getgan."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache") / "getgan"
+
+
+def folder_check(name: str, folder: Path, repair: str) -> Check:
+    """Whether a file can be made in it (or the folder itself, if it is not there yet), and the space."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    trial = there / f".getgan-{secrets.token_hex(8)}.tmp"
+    try:
+        trial.write_bytes(b"x")
+        trial.unlink()
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        return Check(name, "fault", f"{folder} cannot be written: {error.strerror}", repair)
+    found = f"{folder}, {free / 2**30:.1f} GiB free"
+    if free < MIN_FREE_BYTES:
+        return Check(name, "fault", found, f"free space: du -xh {there} | sort -h | tail")
+    if free < LOW_BYTES:
+        return Check(name, "warn", found, f"free space: du -xh {there} | sort -h | tail")
+    return Check(name, "ok", found)
+
+
+def video_check(suffix: str) -> Check:
+    """Really write a short video and read it back."""
+    name = f"video {suffix}"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            sink = VideoSink(Path(folder) / f"trial{suffix}", 25.0)
+            for index in range(5):
+                picture = np.full((64, 64, 3), 40 * index, np.uint8)
+                sink.put(Frame(picture, "trial", index, index / 25.0), picture)
+            sink.close(keep=True)
+    except (GetganError, OSError) as error:
+        repair = "pip install --force-reinstall opencv-python"
+        return Check(name, "warn", f"cannot be written: {error}", repair)
+    except ImportError as error:
+        return Check(
+            name, "fault", f"OpenCV cannot be imported: {error}", "pip install opencv-python-headless"
+        )
+    return Check(name, "ok", f"written with {WRITE_SUFFIXES[suffix]} and read back")
+
+
+def cameras_check(devices: Path, names: Path) -> Check:
+    """The /dev/video* there are; none is opened, which would switch it on."""
+    found = sorted(
+        (int(match[1]), path)
+        for path in devices.glob("video*")
+        if (match := re.fullmatch(r"video(\d+)", path.name))
+    )
+    if not found:
+        return Check("cameras", "none", f"no {devices}/video*; network cameras need none")
+    listed = ", ".join(f"{number} ({_name(names / path.name)})" for number, path in found)
+    shut = [str(path) for _, path in found if not os.access(path, os.R_OK | os.W_OK)]
+    if shut:
+        repair = "sudo usermod -aG video $USER, then log in again"
+        return Check("cameras", "warn", f"{listed}; no permission for {' '.join(shut)}", repair)
+    return Check("cameras", "ok", listed)
+
+
+def _name(folder: Path) -> str:
+    try:
+        return (folder / "name").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return "name unknown"

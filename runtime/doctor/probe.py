@@ -1,0 +1,155 @@
+"""Whether a backend really computes here: three convolutions, compared with numpy, in a process of its own.
+
+As a command, `python -m getgan.runtime.doctor.probe BACKEND DEVICE PRECISION` prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import time
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from getgan.errors import DeviceError
+from getgan.runtime.backends import Engine, Graph, Unsuitable
+from getgan.runtime.doctor.onnxbytes import Node, onnx_model
+from getgan.runtime.manifest import Precision
+from getgan.runtime.session import Candidate
+
+SIZE = 32  # pixels each way
+CHANNELS = 16
+# Largest difference from numpy's float32 in an output in [-1, 1]: some 30 times what was measured (fp32 3e-7,
+# fp16 6e-4, bf16 6e-3 on a Zen 5 server), a hundredth of what a wrong weight makes.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 2e-2, "bf16": 1e-1}
+TIMEOUT_S = 60.0  # the first start of CUDA on an embedded board takes 20
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """What a backend did. ok: it ran as asked and gave numpy's numbers."""
+
+    ok: bool
+    found: str  # provider and difference, or what went wrong
+    unsuitable: bool = False  # it is not for this machine, for a plain reason
+
+
+def probe(candidate: Candidate, gpu: int = 0) -> Probe:
+    """Run it in another process: a library for another CPU or driver does not raise, it dies or hangs."""
+    device = candidate.device if candidate.device == "cpu" else f"cuda:{gpu}"
+    command = [
+        sys.executable,
+        "-m",
+        "getgan.runtime.doctor.probe",
+        candidate.backend,
+        device,
+        candidate.precision,
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return Probe(False, f"did not answer within {TIMEOUT_S:.0f} s")
+    except OSError as error:
+        return Probe(False, f"{sys.executable} cannot be started ({error.strerror})")
+    last = done.stdout.splitlines()[-1:] or [b""]
+    try:
+        return msgspec.json.decode(last[0], type=Probe)
+    except msgspec.DecodeError:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        how = (
+            f"was killed by signal {-done.returncode}"
+            if done.returncode < 0
+            else f"ended with {done.returncode}"
+        )
+        return Probe(False, f"its process {how} {': ' + said[0][:200] if said else ''}".rstrip())
+
+
+def probe_here(backend: str, device: str, precision: Precision) -> Probe:
+    """The same in this process."""
+    image = np.random.default_rng(0).uniform(-1.0, 1.0, (1, 3, SIZE, SIZE)).astype(np.float32)
+    weights = _weights()
+    graph = Graph(lambda: _graph(weights, half=precision == "fp16"), precision, "image", ("face",))
+    try:
+        engine = _engine(backend, device, graph)
+        start = time.perf_counter()
+        output = engine.infer(image)["face"]
+        seconds = time.perf_counter() - start
+        provider = engine.ran_on()
+        engine.close()
+    except Unsuitable as reason:
+        return Probe(False, str(reason), unsuitable=True)
+    except DeviceError as error:
+        return Probe(False, str(error))
+    wanted = _by_numpy(image, weights)
+    if output.shape != wanted.shape or not np.isfinite(output).all():
+        return Probe(False, f"gave {output.shape} with NaN or infinity; wanted finite {wanted.shape}")
+    error_found = float(np.abs(output - wanted).max())
+    ran = f"{engine.version}, {provider}, {1000 * seconds:.1f} ms, max error {error_found:.1e}"
+    if error_found > TOLERANCE[precision]:
+        return Probe(False, f"computes wrongly: {ran}, wanted at most {TOLERANCE[precision]:.0e}")
+    return Probe(True, ran + (_openvino_default() if backend == "openvino" and precision == "fp32" else ""))
+
+
+def _engine(backend: str, device: str, graph: Graph) -> Engine:
+    from getgan.runtime.backends import onnxruntime, openvino
+
+    if backend == "openvino":
+        openvino.check(graph.precision)
+        return openvino.OpenVinoEngine(graph, 1)
+    gpu = None if device == "cpu" else int(device.removeprefix("cuda:"))
+    onnxruntime.check(graph.precision, gpu)
+    return onnxruntime.OnnxRuntimeEngine(graph, 1, gpu)
+
+
+def _openvino_default() -> str:
+    """Which precision OpenVINO would run an fp32 graph in, had getgan not named one."""
+    import openvino
+
+    default = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
+    return (
+        ""
+        if default == "f32"
+        else f"; OpenVINO alone would silently run {default}, getgan names the precision"
+    )
+
+
+def _weights() -> list[NDArray[np.float32]]:
+    """Of the convolutions, (out, in, 3, 3)."""
+    generator = np.random.default_rng(1)
+    sides = [3, CHANNELS, CHANNELS, 3]
+    shapes = [(after, before, 3, 3) for before, after in itertools.pairwise(sides)]
+    return [(generator.normal(0.0, 1.0, s) / np.sqrt(9 * s[1])).astype(np.float32) for s in shapes]
+
+
+def _graph(weights: list[NDArray[np.float32]], *, half: bool) -> bytes:
+    """image → three convolutions → tanh → face, float32 outside; half: float16 inside."""
+    nodes: list[Node] = []
+    constants: dict[str, NDArray[np.float32] | NDArray[np.float16]] = {}
+    last = "image"
+    if half:
+        nodes.append(Node("Cast", ("image",), "inner", {"to": 10}))  # FLOAT16
+        last = "inner"
+    for number, weight in enumerate(weights):
+        constants[f"w{number}"] = weight.astype(np.float16) if half else weight
+        nodes.append(Node("Conv", (last, f"w{number}"), f"c{number}", {"pads": [1, 1, 1, 1]}))
+        last = f"c{number}"
+    nodes.append(Node("Tanh", (last,), "tanh" if half else "face", {}))
+    if half:
+        nodes.append(Node("Cast", ("tanh",), "face", {"to": 1}))  # FLOAT
+    shape = (1, 3, SIZE, SIZE)
+    return onnx_model(nodes, constants, ("image", shape), ("face", shape))
+
+
+def _by_numpy(image: NDArray[np.float32], weights: list[NDArray[np.float32]]) -> NDArray[np.float64]:
+    x = image[0].astype(np.float64)
+    for weight in weights:
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))  # (C, H, W, 3, 3)
+        x = np.einsum("chwij,ocij->ohw", windows, weight, optimize=True)
+    return np.asarray(np.tanh(x)[None], np.float64)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode(probe_here(*sys.argv[1:])) + b"\n")  # type: ignore[arg-type]
