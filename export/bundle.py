@@ -1,0 +1,267 @@
+"""Checkpoint → bundle: graph, proof, precisions, gate, golden pictures, page; written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+import onnx
+import onnxruntime as ort
+import torch
+
+from getgan import __version__
+from getgan.errors import ExportError
+from getgan.export.facts import contract_of, model_of
+from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
+from getgan.export.fp16 import fp16_from_fp32
+from getgan.export.gate import Gate, Reference, limits
+from getgan.export.graph import OnnxModel, Output
+from getgan.export.images import gate_images
+from getgan.export.page import page
+from getgan.export.proof import prove_branch
+from getgan.export.record import QualityRecord, VariantRecord, json_from_record
+from getgan.export.trace import check_outputs, export_onnx
+from getgan.models.checkpoint import Checkpoint, load_checkpoint
+from getgan.runtime.bundle import SUFFIX, pack_bundle
+from getgan.runtime.images import bytes_from_image
+from getgan.runtime.manifest import (
+    MANIFEST_NAME,
+    Export,
+    File,
+    Golden,
+    Manifest,
+    Refused,
+    Variant,
+    json_from_manifest,
+)
+
+Progress = Callable[[str, float], None]  # what is being done, share of the whole that is done
+GRAPHS = {"fp32": "graphs/fp32.onnx", "fp16": "graphs/fp16.onnx", "bf16": "graphs/fp32.onnx"}
+QUALITY_NAME = "quality.json"
+PAGE_NAME = "index.html"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What goes into a bundle; `images` are the user's own for the gate, which are judged and not kept."""
+
+    outputs: tuple[Output, ...] = ("face",)
+    images: tuple[Path, ...] = ()
+    overwrite: bool = False
+    threads: int = 0  # of the CPU; 0 = all cores
+
+
+class ExportReport(msgspec.Struct, frozen=True):
+    """What was written, what was refused and why, and how long each part took."""
+
+    bundle: str
+    bytes: int
+    manifest: Manifest
+    seconds: dict[str, float]
+
+    def text(self) -> str:
+        """For a terminal."""
+        manifest = self.manifest
+        branch = manifest.export.branch
+        lines = [f"bundle    {self.bundle} ({self.bytes / 1e6:.1f} MB)"]
+        for variant in manifest.variants:
+            figures = variant.figures
+            psnr = "equal pictures" if figures.psnr is None else f"{figures.psnr:.1f} dB"
+            lines.append(
+                f"{variant.precision:9s} accepted on {variant.images} images; worst: {psnr}, "
+                f"{figures.max_levels} levels, SSIM {figures.ssim:.5f} ({figures.worst})"
+            )
+        lines += [f"{each.precision:9s} refused: {each.reason}" for each in manifest.refused]
+        if branch.operations_before != branch.operations_after:
+            lines.append(
+                f"graph     {branch.operations_after} operations; {branch.operations_before} with the error "
+                "branch, y_* equal bit for bit"
+            )
+        parts = ", ".join(f"{name} {value:.1f} s" for name, value in self.seconds.items())
+        lines.append(f"time      {sum(self.seconds.values()):.1f} s ({parts})")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """For a machine."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """All that a bundle is made of."""
+
+    checkpoint: Checkpoint
+    graphs: dict[str, OnnxModel]  # path in the bundle -> accepted graph
+    export: Export
+    records: tuple[VariantRecord, ...]
+    references: tuple[Reference, ...]
+
+
+def export_bundle(
+    checkpoint_path: Path, output: Path, options: ExportOptions, progress: Progress
+) -> ExportReport:
+    """Export, judge and write; a folder, or one file where output ends in .getgan.
+
+    ExportError if the FP32 graph does not give PyTorch's pictures: nothing is written then. Another
+    precision that fails is left out, with the reason in the report and in the manifest. On any failure,
+    Ctrl-C too, what stood at output before is untouched. Equal checkpoints give equal graphs.
+    """
+    checkpoint_path, output = Path(checkpoint_path), Path(output)
+    check_output(output, overwrite=options.overwrite)
+    seconds: dict[str, float] = {}
+    with pytorch_threads(options.threads):
+        judged = _judge(checkpoint_path, options, progress, seconds)
+    progress("writing", 0.95)
+    with _timed(seconds, "writing"):
+        files = _files(judged)
+        manifest = _manifest(judged, checkpoint_path.stem, files)
+        files[PAGE_NAME] = _page(manifest, judged.records)
+        manifest = msgspec.structs.replace(manifest, files=_hashes(files))
+        files = {MANIFEST_NAME: json_from_manifest(manifest), **files}
+        with temporary_folder(output) as folder:
+            write_files(folder, files)
+            if output.suffix == SUFFIX:
+                pack_bundle(folder, output)
+            else:
+                move_into_place(folder, output)
+    progress("written", 1.0)
+    return ExportReport(str(output), sum(map(len, files.values())), manifest, seconds)
+
+
+def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict[str, float]) -> Judged:
+    progress("reading the checkpoint", 0.0)
+    checkpoint = load_checkpoint(path)
+    check_outputs(checkpoint.generator(), options.outputs)
+    contract = contract_of(checkpoint)
+    images = gate_images(contract, options.images)
+    progress("exporting to ONNX", 0.02)
+    with _timed(seconds, "ONNX"):
+        fp32 = export_onnx(checkpoint, outputs=options.outputs)
+    progress("translating the gate's images with PyTorch", 0.15)
+    with _timed(seconds, "PyTorch"):
+        gate = Gate(checkpoint, contract, images, options.threads)
+    progress("comparing with and without the error branch", 0.25)
+    with _timed(seconds, "proof"):
+        branch = prove_branch(checkpoint, fp32, [gate.references[0].input, gate.references[-1].input])
+    progress("judging fp32", 0.4)
+    with _timed(seconds, "fp32"):
+        records = [gate.judge_fp32(fp32)]
+    if not records[0].accepted:
+        raise ExportError(
+            f"the FP32 graph does not give PyTorch's pictures: {records[0].reason}; nothing was written: "
+            "report this with the checkpoint"
+        )
+    graphs = {GRAPHS["fp32"]: fp32}
+    progress("judging fp16", 0.55)
+    with _timed(seconds, "fp16"):
+        try:
+            fp16 = fp16_from_fp32(fp32).model
+        except ExportError as error:
+            records.append(VariantRecord("fp16", False, "not run", str(error)))
+        else:
+            records.append(gate.judge_fp16(fp16, fp32))
+            if records[-1].accepted:
+                graphs[GRAPHS["fp16"]] = fp16
+    progress("judging bf16", 0.85)
+    with _timed(seconds, "bf16"):
+        records.append(gate.judge_bf16(fp32))
+    export = Export(
+        getgan=__version__,
+        torch=str(torch.__version__),
+        onnx=onnx.__version__,
+        onnxruntime=ort.__version__,
+        opset=fp32.opset,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        branch=branch,
+        filtered=fp32.filtered,
+    )
+    return Judged(checkpoint, graphs, export, tuple(records), tuple(gate.references))
+
+
+def _files(judged: Judged) -> dict[str, bytes]:
+    """Graphs, golden pictures and the quality record, by path."""
+    files = {name: model.data for name, model in judged.graphs.items()}
+    for golden, reference in _golden(judged):
+        files[golden.input] = bytes_from_image(reference.image.pixels)
+        files[golden.output] = bytes_from_image(reference.picture)
+    record = QualityRecord(
+        checkpoint_sha256=judged.checkpoint.sha256 or "", limits=limits(), variants=judged.records
+    )
+    files[QUALITY_NAME] = json_from_record(record)
+    return files
+
+
+def _golden(judged: Judged) -> Iterator[tuple[Golden, Reference]]:
+    """Pictures for every machine's self-test; never one whose right answer is rounding noise."""
+    unclear = {image.name for record in judged.records for image in record.images if image.undetermined}
+    chosen = [each for each in judged.references if each.image.golden and each.image.name not in unclear]
+    for number, reference in enumerate(chosen, start=1):
+        start = f"golden/{number:02d}-{reference.image.name}"
+        about = reference.image.about
+        yield Golden(reference.image.name, f"{start}.input.png", f"{start}.output.png", about), reference
+
+
+def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
+    """Complete but for the page, whose hash is not yet known."""
+    variants, refused = [], []
+    for record in judged.records:
+        if record.accepted and record.figures is not None:
+            counted = sum(not image.undetermined for image in record.images)
+            graph = GRAPHS[record.precision]
+            variants.append(Variant(record.precision, graph, record.backend, counted, record.figures))
+        else:
+            refused.append(Refused(record.precision, record.reason))
+    return Manifest(
+        model=model_of(judged.checkpoint, name, judged.export.branch.parameters_after),
+        contract=contract_of(judged.checkpoint),
+        outputs=judged.graphs[GRAPHS["fp32"]].outputs,
+        export=judged.export,
+        variants=tuple(variants),
+        refused=tuple(refused),
+        golden=tuple(golden for golden, _ in _golden(judged)),
+        quality=QUALITY_NAME,
+        page=PAGE_NAME,
+        files=_hashes(files),
+    )
+
+
+def _page(manifest: Manifest, records: tuple[VariantRecord, ...]) -> bytes:
+    text = page(
+        manifest.model,
+        manifest.contract,
+        manifest.export,
+        manifest.variants,
+        manifest.refused,
+        manifest.golden,
+        records,
+    )
+    return text.encode()
+
+
+def _hashes(files: dict[str, bytes]) -> dict[str, File]:
+    return {name: File(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = perf_counter()
+    yield
+    seconds[name] = round(perf_counter() - start, 2)
+
+
+@contextmanager
+def pytorch_threads(count: int) -> Iterator[None]:
+    """PyTorch with that many threads; 0 leaves it alone."""
+    before = torch.get_num_threads()
+    try:
+        if count:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,95 @@
+"""What a checkpoint file holds, without running it: for `getgan inspect`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from getgan.export.trace import Inference, is_fixed
+from getgan.models.catalog import build_generator
+from getgan.models.checkpoint import Checkpoint, load_checkpoint
+from getgan.runtime.manifest import Contract, Model
+
+
+class CheckpointFacts(msgspec.Struct, frozen=True):
+    """A checkpoint in figures; `gmac` is 10^9 multiply-accumulates for y_* of one picture."""
+
+    path: str
+    model: Model  # its `parameters` are those of the inference graph
+    contract: Contract
+    parameters_total: int
+    gmac: float
+
+    def text(self) -> str:
+        """For a terminal."""
+        model, contract = self.model, self.contract
+        config = ", ".join(f"{key}={value}" for key, value in model.config.items())
+        size = f"{contract.size}x{contract.size}"
+        sizes = (
+            f"{size} only"
+            if contract.fixed
+            else f"{size} trained, {contract.min_size}x{contract.min_size} smallest, "
+            f"multiples of {contract.multiple_of}"
+        )
+        rows = [
+            ("checkpoint", self.path),
+            ("sha256", model.checkpoint_sha256),
+            ("architecture", f"{model.arch} ({config})"),
+            ("parameters", f"{self.parameters_total:,}, {model.parameters:,} of them to translate"),
+            ("work", f"{self.gmac:.2f} GMAC for one {size} picture"),
+            ("images", f"{contract.channels} in [-1, 1], {sizes}"),
+            ("trained on", f"{model.trained_on}, {model.iterations:,} iterations, seed {model.seed}"),
+            ("created", model.created or "unknown"),
+        ]
+        if model.notes:
+            rows.append(("notes", model.notes))
+        return "\n".join(f"{name:13s} {value}" for name, value in rows)
+
+    def to_json(self) -> str:
+        """For a machine."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+
+def inspect_checkpoint(path: Path) -> CheckpointFacts:
+    """Read and check a checkpoint; CheckpointError as `load_checkpoint`."""
+    checkpoint = load_checkpoint(path)
+    contract = contract_of(checkpoint)
+    with torch.device("meta"):
+        module = Inference(build_generator(checkpoint.arch, checkpoint.config)).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(torch.zeros(1, 3, contract.size, contract.size))
+        total = sum(p.numel() for p in build_generator(checkpoint.arch, checkpoint.config).parameters())
+    kept = sum(parameter.numel() for parameter in module.parameters())
+    gmac = counter.get_total_flops() / 2e9
+    return CheckpointFacts(str(path), model_of(checkpoint, Path(path).stem, kept), contract, total, gmac)
+
+
+def contract_of(checkpoint: Checkpoint) -> Contract:
+    """The checkpoint's image contract, as a bundle states it."""
+    with torch.device("meta"):
+        generator = build_generator(checkpoint.arch, checkpoint.config)
+    fixed, smallest = is_fixed(generator), generator.min_size
+    size = smallest if fixed else checkpoint.contract.size
+    return Contract(size, smallest, checkpoint.contract.multiple_of, fixed=fixed)
+
+
+def model_of(checkpoint: Checkpoint, name: str, parameters: int) -> Model:
+    """The checkpoint's identity and provenance, as a bundle states them."""
+    provenance = checkpoint.provenance
+    return Model(
+        name=name,
+        arch=checkpoint.arch,
+        config=asdict(checkpoint.config),
+        parameters=parameters,
+        checkpoint_sha256=checkpoint.sha256 or "",
+        trained_on=provenance.trained_on,
+        iterations=provenance.iterations,
+        seed=provenance.seed,
+        training_config_sha256=provenance.config_sha256,
+        created=provenance.created,
+        notes=provenance.notes,
+    )

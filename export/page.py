@@ -1,0 +1,133 @@
+"""index.html of a bundle: golden pictures, figures, contract, origin; no scripts, nothing from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from getgan.export.record import ImageRecord, VariantRecord
+from getgan.runtime.manifest import Contract as ImageContract
+from getgan.runtime.manifest import Export, Golden, Model, Refused, Variant
+
+LABEL = "AI-generated, not diagnostic"
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#222}
+h1{font-size:1.4em}h2{font-size:1.1em;margin-top:2em}table{border-collapse:collapse}
+td,th{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}
+figure{display:inline-block;margin:.5em 1em .5em 0}img{width:128px;image-rendering:auto}
+.label{background:#b00;color:#fff;padding:.3em .6em;font-weight:bold}code{word-break:break-all}
+"""
+
+
+def page(
+    model: Model,
+    contract: ImageContract,
+    export: Export,
+    variants: Sequence[Variant],
+    refused: Sequence[Refused],
+    golden: Sequence[Golden],
+    records: Sequence[VariantRecord],
+) -> str:
+    """The page; every text from a checkpoint is escaped."""
+    smallest = (
+        "" if contract.fixed else f", smallest {contract.min_size}, multiples of {contract.multiple_of}"
+    )
+    branch = export.branch
+    kept = "kept" if branch.kept else "not in the graphs"
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(model.name)}</title>",
+        f"<style>{STYLE}</style><h1>{escape(model.name)}</h1><p class=label>{LABEL}</p>",
+        "<h2>Golden pictures</h2><p>Input, and what PyTorch in FP32 makes of it.</p>",
+        *(_figure(each) for each in golden),
+        "<h2>Accepted</h2>",
+        _table(
+            (
+                "precision", "judged with", "images", "max error", "levels", "PSNR, worst", "SSIM, worst",
+                "perceptual, worst", "worst image",
+            ),
+            [_figures(variant) for variant in variants],
+        ),
+        "<h2>Refused</h2>" if refused else "",
+        _table(("precision", "reason"), [(each.precision, each.reason) for each in refused]),
+        "<h2>Every image</h2>",
+        *(_images(record) for record in records if record.images),
+        "<h2>Images it takes</h2>",
+        f"<p>{contract.channels}, values {contract.range[0]:g} to {contract.range[1]:g}, "
+        f"{contract.size}x{contract.size}{' only' if contract.fixed else smallest}.</p>",
+        "<h2>Where it comes from</h2>",
+        _table(
+            ("", ""),
+            (
+                ("architecture", f"{model.arch} {model.config}"),
+                ("parameters", f"{model.parameters:,}"),
+                ("error branch", f"{kept}; {branch.operations_before} operations with every output, "
+                 f"{branch.operations_after} in the graph"),
+                ("checkpoint sha256", model.checkpoint_sha256),
+                ("trained on", f"{model.trained_on}; {model.iterations:,} iterations, seed {model.seed}"),
+                ("trained", model.created),
+                ("notes", model.notes),
+                ("exported", f"{export.created} by getgan {export.getgan}, PyTorch {export.torch}, "
+                 f"ONNX {export.onnx}, opset {export.opset}"),
+            ),
+        ),
+    ]  # fmt: skip
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _figure(golden: Golden) -> str:
+    pictures = "".join(
+        f'<img src="{escape(path)}" alt="{kind} {escape(golden.name)}">'
+        for kind, path in (("input", golden.input), ("output", golden.output))
+    )
+    return f"<figure>{pictures}<figcaption>{escape(golden.about)}</figcaption></figure>"
+
+
+def _figures(variant: Variant) -> tuple[str, ...]:
+    figures = variant.figures
+    return (
+        variant.precision,
+        variant.backend,
+        str(variant.images),
+        f"{figures.max_error:.1e}",
+        str(figures.max_levels),
+        _decibels(figures.psnr),
+        f"{figures.ssim:.5f}",
+        _maybe(figures.perceptual, ".1e"),
+        figures.worst,
+    )
+
+
+def _images(record: VariantRecord) -> str:
+    head = ("image", "size", "max error", "mean error", "levels", "PSNR", "SSIM", "perceptual", "")
+    table = _table(head, [_image(image) for image in record.images])
+    return f"<h3>{record.precision}</h3>{table}"
+
+
+def _image(image: ImageRecord) -> tuple[str, ...]:
+    return (
+        image.name,
+        f"{image.width}x{image.height}",
+        _maybe(image.max_error, ".1e"),
+        _maybe(image.mean_error, ".1e"),
+        _maybe(image.max_levels, "d"),
+        _decibels(image.psnr) if image.max_error is not None else "-",
+        _maybe(image.ssim, ".5f"),
+        _maybe(image.perceptual, ".1e"),
+        "; ".join(image.failures) or (f"not counted: {image.undetermined}" if image.undetermined else ""),
+    )
+
+
+def _decibels(value: float | None) -> str:
+    return "equal" if value is None else f"{value:.1f} dB"
+
+
+def _maybe(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>" if any(head) else ""
+    if not rows:
+        return ""
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table>{top}{body}</table>"

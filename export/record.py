@@ -1,0 +1,86 @@
+"""quality.json: what the gate found, image by image, for every precision."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from getgan.errors import BundleError
+from getgan.runtime.manifest import Figures, Precision, Record
+
+VERSION: Literal[1] = 1
+
+
+class ImageRecord(Record, frozen=True):
+    """One picture in one precision, against PyTorch's FP32; None = not finite, or not computed."""
+
+    name: str
+    kind: Literal["real", "hard", "own"]
+    height: int
+    width: int
+    max_error: float | None  # network output, range [-1, 1]
+    mean_error: float | None
+    max_levels: int | None  # 8-bit levels
+    psnr: float | None  # dB over 8-bit levels; None also where no pixel differs
+    ssim: float | None
+    perceptual: float | None  # shift-tolerant LPIPS
+    failures: tuple[str, ...]  # limits that are not kept, in words
+    undetermined: str = ""  # why no picture is the right one here, so that only finiteness counts
+
+
+class ShapeRecord(Record, frozen=True):
+    """Another batch and size, for the dynamic axes."""
+
+    batch: int
+    height: int
+    width: int
+    max_error: float
+
+
+class VariantRecord(Record, frozen=True):
+    """One precision: accepted, or refused with the reason."""
+
+    precision: Precision
+    accepted: bool
+    backend: str
+    reason: str = ""
+    figures: Figures | None = None  # the worst image's, over those that count
+    images: tuple[ImageRecord, ...] = ()
+    shapes: tuple[ShapeRecord, ...] = ()
+
+
+class Limits(Record, frozen=True):
+    """The thresholds that were in force."""
+
+    max_error: float | None
+    max_levels: int | None
+    psnr: float
+    ssim: float
+
+
+class QualityRecord(Record, frozen=True, kw_only=True):
+    """quality.json."""
+
+    format: Literal["getgan-quality"] = "getgan-quality"
+    version: Literal[1] = VERSION
+    checkpoint_sha256: str
+    limits: dict[Precision, Limits]
+    variants: tuple[VariantRecord, ...]
+
+    def variant(self, precision: Precision) -> VariantRecord:
+        """The record of one precision."""
+        return next(variant for variant in self.variants if variant.precision == precision)
+
+
+def json_from_record(record: QualityRecord) -> bytes:
+    """Readable JSON with a stable order of keys."""
+    return msgspec.json.format(msgspec.json.encode(record, order="deterministic"), indent=2) + b"\n"
+
+
+def record_from_json(data: bytes) -> QualityRecord:
+    """Parse and check; BundleError says what is wrong."""
+    try:
+        return msgspec.json.decode(data, type=QualityRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"found a damaged quality.json ({error}); export the bundle again") from error

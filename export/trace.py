@@ -1,0 +1,113 @@
+"""Checkpoint → ONNX: a module that gives y_* alone goes through PyTorch's exporter, N, H and W dynamic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from getgan.errors import ConfigError, ExportError
+from getgan.export.graph import INPUT, OUTPUTS, OnnxModel, Output, clean, model_from_proto
+from getgan.export.grid import put_image_on_grid
+from getgan.export.noise import quiet_exporter
+from getgan.models.catalog import Generator
+from getgan.models.checkpoint import Checkpoint
+from getgan.models.getgan import GetGanGenerator
+from getgan.models.ugatit import UgatitGenerator
+
+# What PyTorch 2.13 writes without converting between versions, and old enough for every TensorRT 10, for
+# OpenVINO and for ONNX Runtime 1.14; nothing that our networks use changed up to 23.
+OPSET = 18
+
+
+class Inference(nn.Module):
+    """A generator reduced to the wanted outputs; the error branch is taken out unless `error` is wanted."""
+
+    def __init__(self, generator: Generator, outputs: Sequence[Output] = ("face",)) -> None:
+        super().__init__()
+        check_outputs(generator, outputs)
+        if isinstance(generator, GetGanGenerator) and "error" not in outputs:
+            generator.error = nn.Sequential()  # the branch's weights are gone, so no graph can hold them
+        self.generator = generator
+        self.outputs = tuple(outputs)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(N, 3, H, W) float RGB in [-1, 1] -> one tensor for each output, see OnnxModel."""
+        if self.outputs == ("face",):
+            return (self.generator.translate(image),)
+        result = self.generator(image)
+        found = {"face": result.y_star, "error": result.y_error}
+        if "occlusion" in self.outputs:
+            found["occlusion"] = (1 - result.gate).mean(dim=1, keepdim=True)  # (N, 1, H/4, W/4)
+        return tuple(found[name] for name in self.outputs)
+
+
+def check_outputs(generator: Generator, outputs: Sequence[Output]) -> None:
+    """ConfigError unless this generator has these outputs."""
+    unknown = [name for name in outputs if name not in OUTPUTS]
+    if unknown or "face" not in outputs or tuple(outputs) != tuple(o for o in OUTPUTS if o in outputs):
+        raise ConfigError(f"found outputs {tuple(outputs)}; wanted face, then occlusion or error or both")
+    if len(outputs) == 1:
+        return
+    if not isinstance(generator, GetGanGenerator):
+        kind = type(generator).__name__
+        raise ConfigError(f"a {kind} has no output {outputs[1]}; wanted face only: leave the option out")
+    if "occlusion" in outputs and generator.gate is None:
+        raise ConfigError("this generator has no gate, so no occlusion output: leave the option out")
+
+
+def is_fixed(generator: Generator) -> bool:
+    """Whether the network takes one image size and nothing else."""
+    return isinstance(generator, UgatitGenerator) and not generator.config.light
+
+
+def export_onnx(checkpoint: Checkpoint, *, outputs: Sequence[Output] = ("face",)) -> OnnxModel:
+    """The checkpoint's generator as one ONNX graph, float32.
+
+    Batch, height and width are dynamic, height and width as multiples of 4; a full U-GAT-IT keeps its size.
+    Equal weights give equal bytes. ConfigError for an output that the network lacks, ExportError where
+    PyTorch or ONNX's checker cannot make a graph.
+    """
+    module = Inference(checkpoint.generator(), outputs).eval()
+    fixed = is_fixed(module.generator)
+    # Two images of twice the smallest size: a batch of one, or equal sizes, would be taken for constants.
+    height, width = (module.generator.min_size,) * 2 if fixed else (16, 24)
+    dynamic = {0: Dim("batch")} if fixed else {0: Dim("batch"), 2: 4 * Dim("h4"), 3: 4 * Dim("w4")}
+    try:
+        with quiet_exporter() as seen, torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                (torch.zeros(2, 3, height, width),),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=list(outputs),
+                dynamic_shapes={INPUT: dynamic},
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(
+            f"PyTorch {torch.__version__} cannot export this {checkpoint.arch} ({first:.200}); "
+            "wanted an ONNX graph: pip install -c constraints.txt 'getgan[export]'"
+        ) from error
+    if program is None:
+        raise ExportError(f"PyTorch {torch.__version__} gave no graph; wanted an ONNX program: report this")
+    proto = program.model_proto
+    clean(proto, prefix="generator.")
+    put_image_on_grid(proto)
+    if "occlusion" in outputs:
+        _name_occlusion_size(proto)
+    filtered = [f"{reason} ({count}x)" for reason, count in sorted(seen.items())]
+    return model_from_proto(proto, outputs, filtered)
+
+
+def _name_occlusion_size(proto: onnx.ModelProto) -> None:
+    """H/4 and W/4 as h4 and w4: the exporter calls them s18 and s23, though the image has 4*h4 and 4*w4."""
+    value = next(value for value in proto.graph.output if value.name == "occlusion")
+    for dimension, name in zip(value.type.tensor_type.shape.dim[2:], ("h4", "w4"), strict=True):
+        dimension.dim_param = name

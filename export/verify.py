@@ -1,0 +1,120 @@
+"""A bundle against the checkpoint that it claims to come from: every hash, then the gate once more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from getgan.errors import BundleError
+from getgan.export.bundle import GRAPHS, Progress, pytorch_threads
+from getgan.export.facts import contract_of
+from getgan.export.gate import Gate
+from getgan.export.graph import OnnxModel
+from getgan.export.images import gate_images
+from getgan.export.record import VariantRecord
+from getgan.models.checkpoint import load_checkpoint
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.images import image_from_bytes
+from getgan.runtime.manifest import Precision
+from getgan.runtime.metrics import max_error
+
+# Another PyTorch or another CPU may round a pixel the other way.
+GOLDEN_LEVELS = 1
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """One precision of the bundle, judged again."""
+
+    precision: Precision
+    result: Literal["passed", "failed", "not run"]
+    record: VariantRecord
+
+
+class VerifyReport(msgspec.Struct, frozen=True):
+    """What a second look at a bundle found."""
+
+    bundle: str
+    checkpoint: str
+    bytes_hashed: int
+    golden_levels: int  # largest difference of a golden output to PyTorch's picture, 8-bit levels
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing that could be run failed; fp32 always can."""
+        kept = self.golden_levels <= GOLDEN_LEVELS
+        return kept and all(verdict.result != "failed" for verdict in self.verdicts)
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = [
+            f"bundle    {self.bundle}: {self.bytes_hashed:,} bytes, every hash is right",
+            f"golden    {self.golden_levels} levels from PyTorch's pictures, wanted {GOLDEN_LEVELS} at most",
+        ]
+        for verdict in self.verdicts:
+            reason = f": {verdict.record.reason}" if verdict.record.reason else ""
+            lines.append(f"{verdict.precision:9s} {verdict.result}{reason}")
+        lines.append("verified  yes" if self.passed else "verified  no: export the bundle again")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """For a machine, with `passed`."""
+        document = {"passed": self.passed, **msgspec.to_builtins(self)}
+        return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def verify_bundle(
+    bundle_path: Path, checkpoint_path: Path, progress: Progress, threads: int = 0
+) -> VerifyReport:
+    """Check every hash, then judge each accepted precision on this machine against the checkpoint.
+
+    BundleError for a damaged bundle, or for one of another checkpoint. A figure that fails is in the report,
+    and no error.
+    """
+    progress("hashing the bundle", 0.0)
+    bundle = Bundle.open(bundle_path)
+    hashed = bundle.verify()
+    checkpoint = load_checkpoint(checkpoint_path)
+    manifest = bundle.manifest
+    if checkpoint.sha256 != manifest.model.checkpoint_sha256:
+        found = f"found a bundle of checkpoint {manifest.model.checkpoint_sha256[:12]}"
+        wanted = f"wanted {(checkpoint.sha256 or '')[:12]}, which is {checkpoint_path}"
+        raise BundleError(f"{bundle_path}: {found}; {wanted}: pass the checkpoint that it was exported from")
+    contract = contract_of(checkpoint)
+    if contract != manifest.contract:
+        raise BundleError(f"{bundle_path}: found {manifest.contract}; wanted {contract}: export it again")
+    verdicts: list[Verdict] = []
+    with pytorch_threads(threads):
+        progress("translating the gate's images with PyTorch", 0.1)
+        gate = Gate(checkpoint, contract, gate_images(contract), threads)
+        golden = _golden_levels(bundle, gate)
+        fp32 = OnnxModel(bundle.read(GRAPHS["fp32"]), manifest.outputs)
+        for place, variant in enumerate(manifest.variants):
+            progress(f"judging {variant.precision}", 0.3 + 0.7 * place / len(manifest.variants))
+            if variant.precision == "fp32":
+                record = gate.judge_fp32(fp32)
+            elif variant.precision == "fp16":
+                fp16 = OnnxModel(bundle.read(variant.graph), manifest.outputs)
+                record = gate.judge_fp16(fp16, fp32)
+            else:
+                record = gate.judge_bf16(fp32)
+            ran: Literal["failed", "not run"] = "failed" if record.images else "not run"
+            verdicts.append(Verdict(variant.precision, "passed" if record.accepted else ran, record))
+    progress("verified", 1.0)
+    return VerifyReport(str(bundle_path), str(checkpoint_path), hashed, golden, tuple(verdicts))
+
+
+def _golden_levels(bundle: Bundle, gate: Gate) -> int:
+    """Golden outputs against PyTorch's pictures of the golden inputs."""
+    largest = 0
+    for golden in bundle.manifest.golden:
+        image = image_from_bytes(bundle.read(golden.input))
+        wanted = gate.translate(image)
+        found = image_from_bytes(bundle.read(golden.output))
+        if found.shape != wanted.shape:
+            shapes = f"found an output of {found.shape} for an input of {image.shape}"
+            raise BundleError(f"{bundle.path}: {golden.name}: {shapes}; export the bundle again")
+        largest = max(largest, max_error(found, wanted))
+    return largest

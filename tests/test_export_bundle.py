@@ -1,0 +1,396 @@
+"""A bundle is complete, verifies, says where it comes from, and appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import html.parser
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from export_helpers import EXAMPLES, checkpoint_of, saved
+
+from getgan.errors import BundleError, CheckpointError, ConfigError, DataError, ExportError, OutputError
+from getgan.export import bundle as bundle_module
+from getgan.export import folder as folder_module
+from getgan.export.bundle import ExportOptions, ExportReport, export_bundle
+from getgan.export.facts import CheckpointFacts, contract_of, inspect_checkpoint
+from getgan.export.gate import Gate
+from getgan.export.record import VariantRecord, record_from_json
+from getgan.export.verify import verify_bundle
+from getgan.models.checkpoint import load_checkpoint
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.images import image_from_bytes, write_image
+
+CHECKPOINT = EXAMPLES / "getgan-64.safetensors"
+
+
+def quiet(_what: str, _share: float) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExportReport, list[tuple[str, float]]]:
+    """The bundle of a shipped checkpoint, as a folder, with what was reported meanwhile."""
+    folder = tmp_path_factory.mktemp("made")
+    own = folder / "Jane Doe 1984.png"
+    write_image(own, np.random.default_rng(3).integers(0, 256, (50, 70, 3), np.uint8))
+    seen: list[tuple[str, float]] = []
+    options = ExportOptions(outputs=("face", "occlusion"), images=(own,), threads=2)
+    report = export_bundle(
+        CHECKPOINT, folder / "net", options, lambda what, share: seen.append((what, share))
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["Jane Doe 1984.png", "net"]
+    return folder / "net", report, seen
+
+
+def test_the_layout_and_every_hash(made: Any) -> None:
+    path, report, _ = made
+    bundle = Bundle.open(path)
+    assert bundle.verify() == sum(file.bytes for file in bundle.manifest.files.values())
+    found = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
+    assert found == {"manifest.json", *bundle.manifest.files}
+    assert {"graphs/fp32.onnx", "graphs/fp16.onnx", "quality.json", "index.html"} <= found
+    assert "golden/01-hand.input.png" in found and "golden/01-hand.output.png" in found
+    assert report.manifest == bundle.manifest
+    assert report.bytes == sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+
+
+def test_the_manifest_says_what_it_is(made: Any) -> None:
+    manifest = made[1].manifest
+    assert manifest.outputs == ("face", "occlusion")
+    model = manifest.model
+    assert (model.name, model.arch, model.config["ngf"]) == ("getgan-64", "getgan", 24)
+    assert model.checkpoint_sha256 == hashlib.sha256(CHECKPOINT.read_bytes()).hexdigest()
+    assert (manifest.contract.size, manifest.contract.min_size, manifest.contract.fixed) == (64, 8, False)
+    branch = manifest.export.branch
+    assert branch.bit_equal
+    assert branch.operations_after < branch.operations_before
+    assert manifest.export.filtered
+    assert [variant.precision for variant in manifest.variants][:2] == ["fp32", "fp16"]
+    assert manifest.variants[0].images == 10  # eleven and an own one, without the two flat ones
+    assert [golden.name for golden in manifest.golden] == ["hand", "cord", "clean-1", "letterbox"]
+
+
+def test_golden_outputs_are_pytorchs(made: Any) -> None:
+    path, report, _ = made
+    checkpoint = load_checkpoint(CHECKPOINT)
+    gate = Gate(checkpoint, contract_of(checkpoint), [], 1)
+    bundle = Bundle.open(path)
+    for golden in report.manifest.golden:
+        found = image_from_bytes(bundle.read(golden.output))
+        assert np.array_equal(found, gate.translate(image_from_bytes(bundle.read(golden.input))))
+        assert found.std() > 10
+
+
+def test_own_pictures_leave_no_trace_but_figures(made: Any) -> None:
+    path, report, _ = made
+    assert b"Jane" not in b"".join(p.read_bytes() for p in path.rglob("*") if p.is_file())
+    assert not [name for name in report.manifest.files if "own" in name]
+    record = record_from_json((path / "quality.json").read_bytes())
+    assert "own-1" in [image.name for image in record.variant("fp32").images]
+
+
+def test_the_quality_record(made: Any) -> None:
+    path, report, _ = made
+    record = record_from_json((path / "quality.json").read_bytes())
+    assert [variant.precision for variant in record.variants] == ["fp32", "fp16", "bf16"]
+    accepted = {variant.precision: variant.figures for variant in record.variants if variant.accepted}
+    assert accepted == {variant.precision: variant.figures for variant in report.manifest.variants}
+    assert record.limits["fp32"].max_error == 1e-4
+    with pytest.raises(BundleError, match=r"damaged quality\.json"):
+        record_from_json(b"{}")
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_shows_pictures_and_figures_and_loads_nothing(made: Any) -> None:
+    path, report, _ = made
+    page = Page()
+    page.feed((path / "index.html").read_text(encoding="utf-8"))
+    assert sorted(page.sources) == sorted(
+        name for golden in report.manifest.golden for name in (golden.input, golden.output)
+    )
+    assert "script" not in page.tags
+    for text in (
+        "AI-generated, not diagnostic",
+        report.manifest.model.checkpoint_sha256,
+        "letterbox",
+        "64x64",
+    ):
+        assert text in page.text
+    assert (path / "index.html").stat().st_size < 30_000
+
+
+def test_progress_goes_from_nothing_to_all(made: Any) -> None:
+    shares = [share for _, share in made[2]]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+
+
+def test_the_report_is_text_and_json(made: Any) -> None:
+    path, report, _ = made
+    text = report.text()
+    assert text.splitlines()[0].startswith(f"bundle    {path} (")
+    assert "fp16      accepted on 10 images; worst: " in text
+    assert msgspec.json.decode(report.to_json(), type=ExportReport) == report
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, ExportReport]:
+    """A tiny checkpoint and its bundle."""
+    folder = tmp_path_factory.mktemp("small")
+    checkpoint = saved(folder, "resnet")
+    return checkpoint, folder / "net", export_bundle(checkpoint, folder / "net", ExportOptions(), quiet)
+
+
+def test_one_file_with_the_same_graphs_and_pictures(small: Any, tmp_path: Path) -> None:
+    checkpoint, _, first = small
+    output = tmp_path / "net.getgan"
+    report = export_bundle(checkpoint, output, ExportOptions(), quiet)
+    bundle = Bundle.open(output)
+    assert bundle.verify() > 0
+    assert bundle.manifest == report.manifest
+    assert [p.name for p in tmp_path.iterdir()] == ["net.getgan"]
+    same = [name for name in first.manifest.files if name.startswith(("graphs/", "golden/"))]
+    assert len(same) >= 9
+    assert all(report.manifest.files[name] == first.manifest.files[name] for name in same)
+    with pytest.raises(OutputError, match=r"net\.getgan exists; pass --overwrite"):
+        export_bundle(checkpoint, output, ExportOptions(), quiet)
+
+
+def test_texts_of_a_checkpoint_are_escaped(small: Any) -> None:
+    page = (small[1] / "index.html").read_text(encoding="utf-8")
+    assert "<b>" not in page
+    assert "&lt;b&gt;tiny &amp; random&lt;/b&gt;" in page
+
+
+def test_a_precision_that_fails_stays_out_with_its_reason(tmp_path: Path) -> None:
+    def overflow(state: dict[str, Any]) -> None:
+        state["shared.7.weight"].mul_(3e5)
+
+    path = saved(tmp_path, "getgan-1x1", overflow)
+    report = export_bundle(path, tmp_path / "net", ExportOptions(), quiet)
+    assert not (tmp_path / "net" / "graphs" / "fp16.onnx").exists()
+    reasons = {refused.precision: refused.reason for refused in report.manifest.refused}
+    assert "above FP16's 65,504" in reasons["fp16"]
+    assert reasons["fp16"] in report.text()
+    with pytest.raises(BundleError, match=r"holds no fp16 \(.*above FP16's 65,504"):
+        report.manifest.variant("fp16")
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def old(small: Any, tmp_path: Path) -> tuple[Path, Path, dict[str, bytes]]:
+    """A checkpoint and an old bundle that must survive."""
+    checkpoint = Path(shutil.copy(small[0], tmp_path))
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "manifest.json").write_text("old")
+    return checkpoint, tmp_path / "net", listing(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def judged(small: Any) -> bundle_module.Judged:
+    """What is about to be written, made once."""
+    return bundle_module._judge(small[0], ExportOptions(), quiet, {})
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def stopped(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def rename_once(real: Callable[..., None]) -> Callable[..., None]:
+    calls: list[object] = []
+
+    def rename(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == 2:  # the new bundle into the old one's place
+            full_disk()
+        real(source, target)
+
+    return rename
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_refused_fp32_writes_nothing(old: Any, monkeypatch: pytest.MonkeyPatch, overwrite: bool) -> None:
+    checkpoint, output, before = old
+    refused = VariantRecord("fp32", False, "onnxruntime", "max error 0.5 on 'hand'")
+    monkeypatch.setattr(Gate, "judge_fp32", lambda *_: refused)
+    target = output if overwrite else output.with_name("new")
+    with pytest.raises(
+        ExportError, match=r"PyTorch's pictures: max error 0\.5 on 'hand'; nothing was written"
+    ):
+        export_bundle(checkpoint, target, ExportOptions(overwrite=overwrite), quiet)
+    assert listing(output.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "failure", "error"),
+    [
+        (folder_module, "write_bytes_atomic", full_disk, OutputError),
+        (folder_module, "write_bytes_atomic", stopped, KeyboardInterrupt),
+        (bundle_module, "move_into_place", stopped, KeyboardInterrupt),
+        (os, "rename", None, OutputError),
+    ],
+)
+def test_a_failure_while_writing_leaves_the_old_bundle(
+    old: Any,
+    judged: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Any,
+    name: str,
+    failure: Any,
+    error: type[BaseException],
+) -> None:
+    checkpoint, output, before = old
+    monkeypatch.setattr(bundle_module, "_judge", lambda *_: judged)
+    monkeypatch.setattr(place, name, failure or rename_once(os.rename))
+    with pytest.raises(error) as caught:
+        export_bundle(checkpoint, output, ExportOptions(overwrite=True), quiet)
+    monkeypatch.undo()
+    if error is OutputError:
+        assert "No space left on device" in str(caught.value)
+    assert listing(output.parent) == before
+    assert sorted(p.name for p in output.parent.iterdir()) == ["net", "resnet.safetensors"]
+
+
+def test_overwriting_replaces_the_old_bundle(old: Any, judged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, output, _ = old
+    monkeypatch.setattr(bundle_module, "_judge", lambda *_: judged)
+    with pytest.raises(OutputError, match="net exists; pass --overwrite or choose another name"):
+        export_bundle(checkpoint, output, ExportOptions(), quiet)
+    export_bundle(checkpoint, output, ExportOptions(overwrite=True), quiet)
+    assert Bundle.open(output).verify() > 0
+    assert sorted(p.name for p in output.parent.iterdir()) == ["net", "resnet.safetensors"]
+
+
+def test_what_is_no_bundle_is_never_replaced(small: Any, tmp_path: Path) -> None:
+    checkpoint = small[0]
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter-1.txt").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "thesis")
+    (tmp_path / "file").write_text("precious")
+    options = ExportOptions(overwrite=True)
+    for name in ("thesis", "link", "file"):
+        with pytest.raises(OutputError, match="is no bundle, so it is not replaced"):
+            export_bundle(checkpoint, tmp_path / name, options, quiet)
+    with pytest.raises(OutputError, match="mkdir -p"):
+        export_bundle(checkpoint, tmp_path / "no" / "net", options, quiet)
+    assert (tmp_path / "thesis" / "chapter-1.txt").read_text() == "precious"
+
+
+def test_bad_input_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_module, "export_onnx", stopped)
+    output = tmp_path / "net"
+    with pytest.raises(CheckpointError, match="no such file"):
+        export_bundle(tmp_path / "gone.safetensors", output, ExportOptions(), quiet)
+    with pytest.raises(DataError, match="no such file"):
+        export_bundle(CHECKPOINT, output, ExportOptions(images=(tmp_path / "gone.png",)), quiet)
+    path = saved(tmp_path, "resnet")
+    with pytest.raises(ConfigError, match="has no output occlusion"):
+        export_bundle(path, output, ExportOptions(outputs=("face", "occlusion")), quiet)
+    assert [p.name for p in tmp_path.iterdir()] == ["resnet.safetensors"]
+
+
+# --- verify and inspect ---------------------------------------------------------------------------------
+
+
+def test_verify_judges_again(made: Any) -> None:
+    path = made[0]
+    report = verify_bundle(path, CHECKPOINT, quiet, 2)
+    assert report.passed
+    assert report.golden_levels == 0
+    assert {verdict.precision: verdict.result for verdict in report.verdicts}["fp16"] == "passed"
+    assert "every hash is right" in report.text()
+    assert json.loads(report.to_json())["passed"] is True
+
+
+def test_verify_finds_a_bundle_of_another_checkpoint(made: Any) -> None:
+    with pytest.raises(BundleError, match="pass the checkpoint that it was exported from"):
+        verify_bundle(made[0], EXAMPLES / "cyclegan-64.safetensors", quiet)
+
+
+def with_files(folder: Path, target: Path, change: dict[str, bytes], *, honest: bool) -> Path:
+    """A copy with files exchanged; honest = the manifest gets the new hashes."""
+    shutil.copytree(folder, target)
+    manifest = json.loads((target / "manifest.json").read_bytes())
+    for name, data in change.items():
+        (target / name).write_bytes(data)
+        if honest:
+            manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    return target
+
+
+def test_verify_finds_altered_and_exchanged_files(made: Any, tmp_path: Path) -> None:
+    path, report, _ = made
+    graph = bytearray((path / "graphs/fp32.onnx").read_bytes())
+    graph[-200] ^= 1
+    altered = with_files(path, tmp_path / "altered", {"graphs/fp32.onnx": bytes(graph)}, honest=False)
+    with pytest.raises(BundleError, match=r"graphs/fp32\.onnx is damaged or was altered"):
+        verify_bundle(altered, CHECKPOINT, quiet)
+    # Hashes that fit do not help: the pictures are compared.
+    other = (path / report.manifest.golden[1].output).read_bytes()
+    name = report.manifest.golden[0].output
+    exchanged = with_files(path, tmp_path / "exchanged", {name: other}, honest=True)
+    found = verify_bundle(exchanged, CHECKPOINT, quiet, 2)
+    assert not found.passed
+    assert found.golden_levels > 50
+    assert "export the bundle again" in found.text()
+
+
+def test_inspect(tmp_path: Path) -> None:
+    facts = inspect_checkpoint(CHECKPOINT)
+    assert facts.parameters_total - facts.model.parameters == 387_603
+    # One 3x3 convolution from 96 to 96 channels at 16x16 is 21.2 MMAC; twelve of them make most of it.
+    assert 0.3 < facts.gmac < 0.5
+    assert "1,504,374, 1,116,771 of them to translate" in facts.text()
+    assert msgspec.json.decode(facts.to_json(), type=CheckpointFacts) == facts
+    fixed = inspect_checkpoint(saved(tmp_path, "ugatit-full"))
+    assert fixed.contract.fixed
+    assert "32x32 only" in fixed.text()
+    with pytest.raises(CheckpointError, match="no such file"):
+        inspect_checkpoint(tmp_path / "gone.safetensors")
+
+
+def test_multiply_accumulates_by_hand(tmp_path: Path) -> None:
+    n, size = 2, 32
+    stem = 7 * 7 * 3 * n * size * size
+    down = 9 * n * 2 * n * (size // 2) ** 2 + 9 * 2 * n * 4 * n * (size // 4) ** 2
+    block = 2 * 9 * (4 * n) ** 2 * (size // 4) ** 2
+    # A transposed convolution multiplies each input pixel with the whole kernel.
+    up = 9 * 4 * n * 2 * n * (size // 4) ** 2 + 9 * 2 * n * n * (size // 2) ** 2
+    head = 7 * 7 * n * 3 * size * size
+    facts = inspect_checkpoint(saved(tmp_path, "resnet"))
+    assert facts.gmac == pytest.approx((stem + down + block + up + head) / 1e9, rel=1e-9)
+    assert checkpoint_of("resnet").contract.size == size
