@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from getgan import __version__
-from getgan.errors import GetganError
+from getgan.errors import ConfigError, DataError, GetganError
+
+if TYPE_CHECKING:
+    from getgan.export.graph import Output
+    from getgan.runtime.console import StatusLine
+    from getgan.runtime.doctor.check import Check
+    from getgan.runtime.session import SessionInfo
 
 app = typer.Typer(
     name="getgan",
@@ -89,7 +97,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare checkpoints on synthetic faces whose truth is known: table, JSON, and a page with pictures."""
-    from getgan.training.console import ShareLine
+    from getgan.runtime.console import ShareLine
     from getgan.training.evaluation import Entry, EvaluationOptions, table, write_page
     from getgan.training.evaluation import evaluate as compare
 
@@ -103,7 +111,7 @@ def evaluate(
         perceptual=perceptual,
     )
     with ShareLine(quiet=json) as line:
-        report = compare(entries, options, line.show)
+        report = compare(entries, options, line.share)
     # The table first: a page that cannot be written must not cost the minutes that the figures took.
     print(report.to_json() if json else table(report))
     if output is not None:
@@ -123,15 +131,203 @@ def faces(
     seed: Annotated[int, typer.Option(help="Index of the first picture.", min=0)] = 0,
 ) -> None:
     """Render synthetic faces: a sheet to look at, or a CycleGAN-style data set."""
-    from getgan.training.console import ShareLine
+    from getgan.runtime.console import ShareLine
     from getgan.training.faces.dataset import write_dataset, write_sheet
 
     if not dataset:
         print(write_sheet(output, size, count, seed))
         return
     with ShareLine() as line:
-        written = write_dataset(output, size, count, seed, line.show)
+        written = write_dataset(output, size, count, seed, line.share)
     print(written)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Checkpoint file, or bundle (folder or .getgan file).")],
+    json: Json = False,
+) -> None:
+    """Say what a checkpoint or a bundle is: network, image sizes, provenance, precisions."""
+    from getgan.runtime.bundle import SUFFIX
+
+    if not path.exists():
+        raise DataError(f"{path}: is missing; wanted a checkpoint file or a bundle")
+    if path.is_dir() or path.suffix == SUFFIX:
+        from getgan.runtime.facts import inspect_bundle
+
+        bundle = inspect_bundle(path)
+        print(bundle.to_json() if json else bundle.text())
+        return
+    with needs_extra("export"):
+        from getgan.export.facts import inspect_checkpoint
+    checkpoint = inspect_checkpoint(path)
+    print(checkpoint.to_json() if json else checkpoint.text())
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Bundle: a new folder, or one file if it ends in .getgan.")
+    ],
+    occlusion: Annotated[
+        bool, typer.Option("--occlusion", help="Also give the gate's occlusion map, 1 - s.")
+    ] = False,
+    with_error: Annotated[
+        bool, typer.Option("--with-error", help="Also give y_e, the error branch's picture: for research.")
+    ] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of own images that the gate shall judge too; none is kept.")
+    ] = None,
+    threads: Threads = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Checkpoint to bundle: ONNX in FP32, FP16 and bf16, each let in only if it gives PyTorch's pictures."""
+    with needs_extra("export"):
+        from getgan.export.bundle import ExportOptions, export_bundle
+    from getgan.runtime.console import ShareLine
+    from getgan.runtime.images import list_images
+
+    outputs: list[Output] = ["face"]
+    outputs += ["occlusion"] if occlusion else []
+    outputs += ["error"] if with_error else []
+    options = ExportOptions(
+        outputs=tuple(outputs),
+        images=tuple(list_images(images)) if images else (),
+        overwrite=overwrite,
+        threads=threads,
+    )
+    with ShareLine(quiet=json) as line:
+        report = export_bundle(checkpoint, output, options, line.share)
+    print(report.to_json() if json else report.text())
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle: folder or .getgan file.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint that it was exported from.")],
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Judge a bundle again on this machine, against its checkpoint. Exit code 1 if it does not pass."""
+    with needs_extra("export"):
+        from getgan.export.verify import verify_bundle
+    from getgan.runtime.console import ShareLine
+
+    with ShareLine(quiet=json) as line:
+        report = verify_bundle(bundle, checkpoint, line.share, threads)
+    print(report.to_json() if json else report.text())
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    bundle: Annotated[Path, typer.Argument(help="Bundle: folder or .getgan file.")],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Image, folder, video, camera number or stream URL.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder, or a picture or video by its suffix.")
+    ],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a named one is kept.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    threads: Threads = 0,
+    size: Annotated[int, typer.Option(help="Pixels each way in the network; 0 = as trained.", min=0)] = 0,
+    fit: Annotated[
+        Literal["fit", "letterbox", "crop"],
+        typer.Option(help="Keep the aspect, pad to a square, or cut the middle square."),
+    ] = "fit",
+    output_size: Annotated[
+        Literal["input", "network"], typer.Option(help="Size of the pictures that are written.")
+    ] = "input",
+    no_label: Annotated[
+        bool, typer.Option("--no-label", help='For engineers only: no "AI-generated, not diagnostic".')
+    ] = False,
+    view: Annotated[
+        Literal["output", "side-by-side", "both"], typer.Option(help="What is written for each frame.")
+    ] = "output",
+    timeout: Annotated[
+        float, typer.Option(help="Seconds without a frame after which a camera is gone.", min=0.1)
+    ] = 5.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Translate again what has its output already.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print failures and the summary only.")] = False,
+    json: Json = False,
+) -> None:
+    """Translate images, videos or a camera with a bundle; no PyTorch. docs/running.md has the details."""
+    from getgan.runtime.console import StatusLine
+    from getgan.runtime.pipeline import PipelineOptions
+    from getgan.runtime.run import RunOptions, run_bundle
+
+    options = RunOptions(
+        device=device,
+        precision=precision,
+        backend=backend,
+        threads=threads,
+        pipeline=PipelineOptions(size=size, fit=fit, label=not no_label, output_size=output_size),
+        view=view,
+        overwrite=overwrite,
+        timeout=timeout,
+    )
+    with StatusLine(quiet=quiet or json) as line:
+        report = run_bundle(
+            bundle,
+            source,
+            output,
+            options,
+            on_session=lambda info: _tell(info, line),
+            on_progress=lambda progress: line.show(progress.text()),
+            on_failure=lambda failure: line.message(f"failed: {failure.name}: {failure.reason}"),
+        )
+    print(report.to_json() if json else report.text())
+    raise typer.Exit(report.summary.exit_code)
+
+
+@app.command()
+def doctor(
+    bundle: Annotated[Path | None, typer.Argument(help="Also verify this bundle and run it here.")] = None,
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Say what this machine offers, what of it really works, and how to repair the rest."""
+    from getgan.runtime.doctor.check import NAME_WIDTH
+    from getgan.runtime.doctor.diagnosis import check_lines, diagnose
+
+    def tell(check: Check) -> None:
+        if not json:
+            print("\n".join(check_lines(check, NAME_WIDTH)), flush=True)
+
+    diagnosis = diagnose(bundle, threads=threads, on_check=tell)
+    print(diagnosis.to_json() if json else diagnosis.closing())
+    raise typer.Exit(diagnosis.exit_code)
+
+
+@app.command()
+def demo(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.")] = Path(
+        "examples/getgan-64.safetensors"
+    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything.")] = Path(
+        "build/demo"
+    ),
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """The whole way once: export, gate, bundle; translate ultrasound frames and rendered scenes; a sheet."""
+    with needs_extra("export,train,dicom"):
+        from getgan.clinic.examples import example_frames
+        from getgan.export.demo import run_demo
+        from getgan.training.faces.dataset import example_scenes
+    from getgan.runtime.console import ShareLine
+
+    with ShareLine(quiet=json) as line:
+        report = run_demo(checkpoint, [*example_scenes(256), *example_frames()], output, line.share, threads)
+    print(report.to_json() if json else report.text())
+    raise typer.Exit(report.run.summary.exit_code)
 
 
 @bench.command("train")
@@ -148,6 +344,25 @@ def bench_train(
 
     result = compare_iterations(size=size, ngf=ngf, rounds=rounds, device=device, threads=threads)
     print(result.to_json() if json else result.text())
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """For imports that an installation beside the machine lacks: ConfigError says how to get them."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "getgan":
+            raise
+        advice = f"pip install 'getgan[{extra}]'"
+        raise ConfigError(f"this command needs {error.name}, which is not installed: {advice}") from error
+
+
+def _tell(info: SessionInfo, line: StatusLine) -> None:
+    """What runs, and each faster way that should have worked here and did not."""
+    line.note(info.text())
+    for warning in info.warnings:
+        line.message(f"warning: {warning}")
 
 
 def _labelled(argument: str) -> tuple[str, str]:

@@ -64,6 +64,11 @@ class SessionInfo:
     skipped: tuple[str, ...] = ()  # faster ways that machine or bundle do not have, and why
     warnings: tuple[str, ...] = ()  # faster ways that should work here and failed, and how
 
+    def text(self) -> str:
+        """One line for people."""
+        threads = f", {self.threads} threads" if self.threads else ""
+        return f"{self.version} on {self.device}, {self.precision}{threads}: {self.why}"
+
 
 class Session(Protocol):
     """Runs the generator. One call at a time; a context manager."""

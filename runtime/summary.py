@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
+from getgan.runtime.console import clock
+
 MAX_FAILURES = 1000  # kept with their reasons; a camera may fail for days
 MAX_TIMES = 10_000  # the last frames, of which the medians are
 
@@ -51,7 +53,7 @@ class Progress:
         """One short line."""
         total = "" if self.total is None else f"/{self.total}"
         failed = f", {self.failed} failed" if self.failed else ""
-        eta = "" if self.eta is None else f", {_clock(self.eta)} left"
+        eta = "" if self.eta is None else f", {clock(self.eta)} left"
         return f"{self.done}{total}, {self.rate:.2f}/s{eta}{failed}"
 
 
@@ -115,9 +117,3 @@ class Times:
         if not self.rows:
             return Stages(0.0, 0.0, 0.0, 0.0, 0.0)
         return Stages(*(statistics.median(column) for column in zip(*self.rows, strict=True)))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

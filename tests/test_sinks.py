@@ -15,7 +15,7 @@ from getgan.runtime.images import read_image, write_image
 from getgan.runtime.media.frames import Frame, Pending
 from getgan.runtime.media.origin import RECORD_NAME, Origin, claim_folder
 from getgan.runtime.media.sidebyside import GAP, side_by_side
-from getgan.runtime.media.sinks import ImageFolderSink, is_whole_image, open_sink, output_name
+from getgan.runtime.media.sinks import ImageFolderSink, View, is_whole_image, open_sink, output_name
 from getgan.runtime.media.sources import ImageFiles, open_source
 from getgan.runtime.media.video import VideoFile
 from getgan.runtime.media.videowriter import VideoSink
@@ -169,6 +169,18 @@ def test_a_file_is_not_its_own_output(tmp_path: Path) -> None:
         open_sink(tmp_path / "b.png", ImageFiles(tmp_path / "b-side-by-side.png"), view="both")
 
 
+@pytest.mark.parametrize("view", ["output", "both"])
+def test_a_file_that_is_there_is_not_taken_for_this_runs(view: View, tmp_path: Path) -> None:
+    write_folder(tmp_path, ["a.png", "o.png"])
+    source = ImageFiles(tmp_path / "a.png")
+    before = (tmp_path / "o.png").read_bytes()
+    with pytest.raises(ConfigError, match=r"o\.png exists; wanted a new name, or --overwrite"):
+        open_sink(tmp_path / "o.png", source, view=view)
+    assert (tmp_path / "o.png").read_bytes() == before
+    sink = open_sink(tmp_path / "o.png", source, view=view, overwrite=True)
+    assert not sink.has(next(iter(source)))
+
+
 def test_an_unwritable_output_is_found_before_the_work(tmp_path: Path) -> None:
     write_folder(tmp_path / "in", ["a.png"])
     (tmp_path / "file").touch()
@@ -207,7 +219,6 @@ def test_a_video_is_written_whole_and_in_its_size(
     assert frames[0].shape == (height + height % 2, width + width % 2, 3)
     assert abs(float(frames[7].mean()) - 140) < 5
     assert tree(tmp_path) == [path.name]
-    assert VideoSink(path, 10.0).has(pending(moment(0)))
 
 
 def test_colours_of_a_video_stay(tmp_path: Path) -> None:
@@ -306,13 +317,16 @@ def test_a_size_that_no_codec_takes(tmp_path: Path, capfd: pytest.CaptureFixture
 
 
 def test_a_folder_holds_pictures_of_one_origin(tmp_path: Path) -> None:
-    origin = Origin("a" * 64, 256, "fit", True, "input")
+    origin = Origin("a" * 64, 256, "fit", True, "input", "output")
     claim_folder(tmp_path, origin)
     claim_folder(tmp_path, origin)
-    for other in (Origin("b" * 64, 256, "fit", True, "input"), Origin("a" * 64, 256, "fit", False, "input")):
+    for other in (
+        Origin("b" * 64, 256, "fit", True, "input", "output"),
+        Origin("a" * 64, 256, "fit", False, "input", "output"),
+    ):
         with pytest.raises(ConfigError, match=r"made with (bundle aaaa|label True).*choose another folder"):
             claim_folder(tmp_path, other)
-    claim_folder(tmp_path, Origin("b" * 64, 256, "fit", True, "input"), overwrite=True)
+    claim_folder(tmp_path, Origin("b" * 64, 256, "fit", True, "input", "output"), overwrite=True)
     assert b"bbbb" in (tmp_path / RECORD_NAME).read_bytes()
     (tmp_path / RECORD_NAME).write_bytes(b"{")
     with pytest.raises(ConfigError, match="no record of getgan's"):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backend_helpers import needs_backend
 from bundle_helpers import make_bundle, sample
 from frame_helpers import (
     FakePipeline,
@@ -26,7 +27,7 @@ from frame_helpers import (
     write_video,
 )
 
-from getgan.errors import DataError, DeviceError
+from getgan.errors import ConfigError, DataError, DeviceError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.images import read_image, write_image
 from getgan.runtime.media.sidebyside import GAP
@@ -168,6 +169,7 @@ def test_a_bug_is_not_hidden(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == []
 
 
+@needs_backend
 def test_the_real_pipeline_translates_bad_and_good_files(tmp_path: Path) -> None:
     inputs = tmp_path / "in"
     inputs.mkdir()
@@ -197,8 +199,10 @@ def test_a_video_becomes_a_video_or_pictures(tmp_path: Path) -> None:
     assert (summary.translated, summary.exit_code) == (12, 0)
     frames = read_video(tmp_path / "o.avi")
     assert len(frames) == 12 and abs(float(frames[5].mean()) - (255 - 110)) < 5
-    again = run(tmp_path / "clip.mp4", tmp_path / "o.avi")
-    assert (again.translated, again.skipped) == (0, 12)
+    with pytest.raises(ConfigError, match=r"o.avi exists; wanted a new name, or --overwrite"):
+        run(tmp_path / "clip.mp4", tmp_path / "o.avi")
+    again = run(tmp_path / "clip.mp4", tmp_path / "o.avi", overwrite=True)
+    assert (again.translated, again.skipped) == (12, 0)
     run(tmp_path / "clip.mp4", tmp_path / "frames")
     (tmp_path / "frames" / "clip.mp4-000003.png").unlink()
     resumed = run(tmp_path / "clip.mp4", tmp_path / "frames")

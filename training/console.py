@@ -7,6 +7,7 @@ import time
 
 import torch
 
+from getgan.runtime.console import clock
 from getgan.training.config import TrainConfig
 from getgan.training.state import Progress
 from getgan.training.watch import Reading
@@ -45,7 +46,7 @@ class Console:
             return
         self._shown = now
         seconds = (now - self._started) / max(1, iteration - self._first)
-        left = _clock(seconds * (self._total - iteration))
+        left = clock(seconds * (self._total - iteration))
         parts = [f"{iteration:,}/{self._total:,}", f"{seconds:.3f} s/it", f"ETA {left}", f"lr {rate:.1e}"]
         parts += [f"{name} {value:.3f}" for name, value in self._losses.items()]
         if self._reading is not None:
@@ -82,40 +83,3 @@ class Console:
             print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
         else:
             print(text, file=sys.stderr, flush=True)
-
-
-class ShareLine:
-    """One line on stderr that says what is being done and how much of the whole is, with an ETA."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
-        self._started = self._shown = time.monotonic()
-        self._what = ""
-
-    def __enter__(self) -> ShareLine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._terminal and not self._quiet:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
-
-    def show(self, what: str, share: float) -> None:
-        """Share from 0 to 1."""
-        now = time.monotonic()
-        if self._quiet or (what == self._what and now - self._shown < (0.2 if self._terminal else 10.0)):
-            return
-        self._what, self._shown = what, now
-        passed = now - self._started
-        left = f", {_clock(passed / share - passed)} left" if share > 0.02 else ""
-        text = f"{100 * share:3.0f} %  {what}{left}"
-        if self._terminal:
-            print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

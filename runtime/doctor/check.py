@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 # none: not here and not needed. warn: works, but slower or less than it could. fault: does not work.
+NAME_WIDTH = 31  # letters of a name in a column; a longer one is rare and shifts its line
 Status = Literal["ok", "none", "warn", "fault"]
 
 

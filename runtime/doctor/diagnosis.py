@@ -28,9 +28,12 @@ class Diagnosis:
         """For people: one line each, the repair below it."""
         wide = max(len(check.name) for check in self.checks)
         lines = [line for check in self.checks for line in check_lines(check, wide)]
+        return "\n".join([*lines, self.closing()])
+
+    def closing(self) -> str:
+        """The last line, for who has seen the others as they came."""
         counts = {status: sum(c.status == status for c in self.checks) for status in ("fault", "warn")}
-        lines.append(f"\ngetgan {__version__}: {counts['fault']} faults, {counts['warn']} warnings")
-        return "\n".join(lines)
+        return f"\ngetgan {__version__}: {counts['fault']} faults, {counts['warn']} warnings"
 
     def to_json(self) -> str:
         """For machines."""

@@ -20,6 +20,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fit: str
     label: bool
     output_size: str
+    view: str
 
 
 def claim_folder(folder: Path, origin: Origin, *, overwrite: bool = False) -> None:

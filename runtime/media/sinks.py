@@ -7,7 +7,6 @@ import os
 import secrets
 import unicodedata
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -47,8 +46,8 @@ class ImageFileSink:
         self._side_by_side = side_by_side
 
     def has(self, pending: Pending) -> bool:
-        """Whether the file is there and whole."""
-        return is_whole_image(self._path)
+        """Never: `open_sink` took only a new name, or one to overwrite."""
+        return False
 
     def put(self, frame: Frame, picture: Image | None) -> None:
         """Write it as its suffix says."""
@@ -134,25 +133,39 @@ def open_sink(output: Path, source: Source, *, view: View = "output", overwrite:
     among the input's; OutputError if nothing can be written there.
     """
     output = Path(output)
-    suffix = "" if output.is_dir() else output.suffix.lower()
+    suffix = "" if is_folder(output) else output.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         fps = source.fps
         if fps is None:
             raise ConfigError(f"found {output} for image files; wanted a folder: a video comes of a video")
         if suffix not in WRITE_SUFFIXES:
             raise ConfigError(f"cannot write a video as {suffix}; wanted one of {' '.join(WRITE_SUFFIXES)}")
-        if source.live and output.exists() and not overwrite:
-            raise ConfigError(f"{output} exists; wanted a new name for what the camera sees, or --overwrite")
-        return _opened(output, view, source, lambda path, side: VideoSink(path, fps, side_by_side=side))
+        return _opened_files(
+            output, view, source, overwrite, lambda path, side: VideoSink(path, fps, side_by_side=side)
+        )
     if suffix in SUFFIXES:
         if not isinstance(source, ImageFiles) or source.folder is not None:
             raise ConfigError(f"found one image file, {output}, for many pictures; wanted a folder")
-        return _opened(output, view, source, lambda path, side: ImageFileSink(path, side_by_side=side))
+        return _opened_files(
+            output, view, source, overwrite, lambda path, side: ImageFileSink(path, side_by_side=side)
+        )
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{output} is a file; wanted a folder, or a name that ends in .png, .mp4 or .avi")
     names = source.names if isinstance(source, ImageFiles) else ()
-    folder_sink = partial(ImageFolderSink, names=names)
-    return _opened(output, view, source, lambda path, side: folder_sink(path, side_by_side=side), folder=True)
+    if view == "both":
+        places = [(output / "output", False), (output / "side-by-side", True)]
+    else:
+        places = [(output, view == "side-by-side")]
+    for place, _ in places:
+        _keep_apart(place, source, folder=True)
+    for place, _ in places:
+        _check_writable(place)
+    return _joined([ImageFolderSink(place, names, side_by_side=side) for place, side in places])
+
+
+def is_folder(output: Path) -> bool:
+    """Whether an output means a folder: it is one, or its suffix is that of no picture and no video."""
+    return output.is_dir() or output.suffix.lower() not in VIDEO_SUFFIXES + SUFFIXES
 
 
 def output_name(name: str) -> str:
@@ -172,20 +185,25 @@ def is_whole_image(path: Path) -> bool:
     return True
 
 
-def _opened(
-    output: Path, view: View, source: Source, make: Callable[[Path, bool], Sink], *, folder: bool = False
+def _opened_files(
+    output: Path, view: View, source: Source, overwrite: bool, make: Callable[[Path, bool], Sink]
 ) -> Sink:
-    if view != "both":
-        places = [(output, view == "side-by-side")]
-    elif folder:
-        places = [(output / "output", False), (output / "side-by-side", True)]
-    else:
+    """One file, or for both views two."""
+    if view == "both":
         places = [(output, False), (output.with_name(f"{output.stem}-side-by-side{output.suffix}"), True)]
+    else:
+        places = [(output, view == "side-by-side")]
     for place, _ in places:
-        _keep_apart(place, source, folder)
+        _keep_apart(place, source, folder=False)
+        # A file does not say what made it: it might be another bundle's face, or one without its label.
+        if place.exists() and not overwrite:
+            raise ConfigError(f"{place} exists; wanted a new name, or --overwrite")
     for place, _ in places:
-        _check_writable(place if folder else place.parent)
-    sinks = [make(place, side) for place, side in places]
+        _check_writable(place.parent)
+    return _joined([make(place, side) for place, side in places])
+
+
+def _joined(sinks: Sequence[Sink]) -> Sink:
     return sinks[0] if len(sinks) == 1 else BothSink(*sinks)
 
 
@@ -209,23 +227,23 @@ def _same_file_key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _keep_apart(place: Path, source: Source, is_folder: bool) -> None:
+def _keep_apart(place: Path, source: Source, *, folder: bool) -> None:
     """Refuse what would overwrite the input, or be translated again by the next run."""
     there = place.resolve()
     if isinstance(source, ImageFiles) and source.folder is not None:
-        folder = source.folder.resolve()
-        if there.is_relative_to(folder):
+        inputs = source.folder.resolve()
+        if there.is_relative_to(inputs):
             raise ConfigError(
                 f"output {place} lies in the input folder {source.folder}; wanted one outside it"
             )
         # An output folder around the input folder is fine, unless a subfolder leads back into it.
-        for name in source.names if folder.is_relative_to(there) else ():
-            if (there / output_name(name)).is_relative_to(folder):
+        for name in source.names if inputs.is_relative_to(there) else ():
+            if (there / output_name(name)).is_relative_to(inputs):
                 raise ConfigError(
                     f"output {place / output_name(name)} lies in the input folder; wanted another folder"
                 )
     elif isinstance(source, ImageFiles | VideoFile):
-        target = there / output_name(source.path.name) if is_folder else there
+        target = there / output_name(source.path.name) if folder else there
         if target == source.path.resolve():
             raise ConfigError(f"output {target} is the input; wanted another file or folder")
 

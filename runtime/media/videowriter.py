@@ -38,7 +38,6 @@ class VideoSink:
         self._path = path
         self._fps = fps
         self._side_by_side = side_by_side
-        self._done = os.path.isfile(path) and os.path.getsize(path) > 0  # it was put there whole
         self._temporary = path.parent / f".getgan-{secrets.token_hex(8)}.tmp{path.suffix}"
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)  # width, height
@@ -46,8 +45,8 @@ class VideoSink:
         self._written = 0
 
     def has(self, pending: Pending) -> bool:
-        """Whether the video was there before."""
-        return self._done
+        """Never: `open_sink` took only a new name, or one to overwrite."""
+        return False
 
     def put(self, frame: Frame, picture: Image | None) -> None:
         """Show the picture from the frame's time on; OutputError if the codec or the disk refuses."""

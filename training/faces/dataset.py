@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from getgan.errors import ConfigError, OutputError
 from getgan.runtime.images import write_image
-from getgan.training.faces.config import SceneConfig, seed_of
+from getgan.training.faces.config import OCCLUDER_KINDS, SceneConfig, seed_of
 from getgan.training.faces.scene import render_photo, render_ultrasound
 from getgan.training.faces.sheet import sample_sheet
 
@@ -43,6 +46,13 @@ def write_dataset(folder: Path, size: int, count: int, first: int, progress: Pro
             if split == "test":
                 write_image(folder / "testA_truth" / name, x.truth)
     return f"{count} pictures of {size} px in each of {', '.join(names)} under {folder}"
+
+
+def example_scenes(size: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """(name, uint8 (size, size, 3) RGB) of one unseen ultrasound for each kind of occluder."""
+    for number, kind in enumerate(OCCLUDER_KINDS):
+        scene = SceneConfig(size=size, occlusion=1.0, kinds=(kind,), kind_weights=(1.0,))
+        yield f"{kind}-rendered", render_ultrasound(scene, seed_of("ultrasound", "test", number)).ultrasound
 
 
 def _scene(size: int) -> SceneConfig:

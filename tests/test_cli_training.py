@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from cli_helpers import getgan, one_line
 
 TINY = [
     "data.size=32",
@@ -27,17 +26,6 @@ TINY = [
     "run.threads=1",
     "run.log_every=2",
 ]
-
-
-def getgan(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "getgan", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "100"},
-        timeout=120,
-    )
 
 
 def trained(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -162,11 +150,16 @@ def test_bench_train_prints_the_ratio(tmp_path: Path) -> None:
 
 def test_help_names_every_command() -> None:
     text = getgan("--help").stdout
-    for name in ("train", "evaluate", "faces", "bench"):
+    for name in (
+        "inspect",
+        "export",
+        "verify",
+        "run",
+        "doctor",
+        "demo",
+        "train",
+        "evaluate",
+        "faces",
+        "bench",
+    ):
         assert re.search(rf"^  {name} ", text, re.MULTILINE)
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in done.stderr.splitlines() if line]
-    assert len(lines) == 1 and lines[0].startswith("getgan: "), done.stderr
-    return lines[0]

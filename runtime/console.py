@@ -1,0 +1,80 @@
+"""How far long work is, on stderr: one line redrawn on a terminal, now and then a new line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+REDRAW_S = 0.2
+# A log file wants few lines.
+LINE_S = 10.0
+
+
+class StatusLine:
+    """Prints at most every REDRAW_S (terminal) or LINE_S (file); a context manager that clears the line."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._every = REDRAW_S if self._terminal else LINE_S
+        self._shown = float("-inf")
+        self._drawn = False
+
+    def __enter__(self) -> StatusLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+
+    def show(self, text: str, *, now: bool = False) -> None:
+        """Show it if it is time, or now."""
+        moment = time.monotonic()
+        if self._quiet or (not now and moment - self._shown < self._every):
+            return
+        self._shown = moment
+        if self._terminal:
+            print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
+            self._drawn = True
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """A line that stays, unless quiet."""
+        if not self._quiet:
+            self.message(text)
+
+    def message(self, text: str) -> None:
+        """A line that stays, quiet or not."""
+        self._clear()
+        print(text, file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self._drawn:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+            self._drawn = False
+
+
+class ShareLine(StatusLine):
+    """What is being done and how much of the whole is, with the time left."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__(quiet=quiet)
+        self._started = time.monotonic()
+        self._what = ""
+
+    def __enter__(self) -> ShareLine:
+        return self
+
+    def share(self, what: str, share: float) -> None:
+        """share: of the whole, 0 to 1."""
+        passed = time.monotonic() - self._started
+        left = f", {clock(passed / share - passed)} left" if 0.02 < share < 1.0 else ""
+        self.show(f"{100 * share:3.0f} %  {what}{left}", now=what != self._what)
+        self._what = what
+
+
+def clock(seconds: float) -> str:
+    """1:05 or 2:01:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,62 @@
+"""What a bundle holds, every byte of it checked: for `getgan inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.manifest import Manifest, Variant
+
+
+class BundleFacts(msgspec.Struct, frozen=True):
+    """A bundle's manifest, and that its files are what the manifest says."""
+
+    path: str
+    sha256: str  # of the manifest, which holds all other hashes
+    bytes: int
+    manifest: Manifest
+
+    def text(self) -> str:
+        """For a terminal."""
+        manifest = self.manifest
+        model, contract, made = manifest.model, manifest.contract, manifest.export
+        size = f"{contract.size}x{contract.size}"
+        smallest = f"{contract.min_size}x{contract.min_size}"
+        sizes = f"{size} only" if contract.fixed else f"{size} trained, {smallest} smallest"
+        rows = [
+            ("bundle", self.path),
+            ("sha256", self.sha256),
+            ("files", f"{len(manifest.files)} files, {self.bytes:,} bytes, every hash is right"),
+            ("model", f"{model.name}: {model.arch}, {model.parameters:,} parameters"),
+            ("checkpoint", model.checkpoint_sha256),
+            ("trained on", f"{model.trained_on}, {model.iterations:,} iterations, seed {model.seed}"),
+            ("images", f"{contract.channels}, {sizes}, multiples of {contract.multiple_of}"),
+            ("outputs", ", ".join(manifest.outputs)),
+            ("exported", f"{made.created} by getgan {made.getgan}, PyTorch {made.torch}, opset {made.opset}"),
+        ]
+        rows += [(variant.precision, _accepted(variant)) for variant in manifest.variants]
+        rows += [(refused.precision, f"refused: {refused.reason}") for refused in manifest.refused]
+        if model.notes:
+            rows.append(("notes", model.notes))
+        return "\n".join(f"{name:13s} {value}" for name, value in rows)
+
+    def to_json(self) -> str:
+        """For a machine."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+
+def inspect_bundle(path: Path) -> BundleFacts:
+    """Open and hash everything; BundleError says what is wrong."""
+    bundle = Bundle.open(path)
+    size = bundle.verify()
+    return BundleFacts(str(path), bundle.sha256, size, bundle.manifest)
+
+
+def _accepted(variant: Variant) -> str:
+    figures = variant.figures
+    worst = (
+        "equal pictures" if figures.psnr is None else f"{figures.psnr:.1f} dB, {figures.max_levels} levels"
+    )
+    return f"accepted on {variant.images} images; worst {worst} ({figures.worst}); {variant.backend}"

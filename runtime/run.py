@@ -1,0 +1,102 @@
+"""`getgan run`: a bundle, an input and an output become a session, a pipeline and a translation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from getgan import __version__
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.media.camera import TIMEOUT_S
+from getgan.runtime.media.origin import Origin, claim_folder
+from getgan.runtime.media.sinks import View, is_folder, open_sink
+from getgan.runtime.media.sources import open_source
+from getgan.runtime.pipeline import Pipeline, PipelineOptions
+from getgan.runtime.session import SessionInfo, open_session
+from getgan.runtime.summary import Failure, Progress, Summary
+from getgan.runtime.translate import translate
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run; "auto" and 0 leave it to the machine and the bundle."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    backend: str = "auto"
+    threads: int = 0
+    pipeline: PipelineOptions = field(default_factory=PipelineOptions)
+    view: View = "output"
+    overwrite: bool = False
+    timeout: float = TIMEOUT_S  # seconds without a frame after which a camera is gone
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What ran, on what, and how it ended."""
+
+    bundle: str
+    bundle_sha256: str
+    output: str
+    session: SessionInfo
+    summary: Summary
+
+    def text(self) -> str:
+        """For people; what ran was told at the start."""
+        return f"{self.summary.text()}\noutput: {self.output}"
+
+    def to_json(self) -> str:
+        """For machines."""
+        document = {"getgan": __version__, **asdict(self), "exit_code": self.summary.exit_code}
+        return json.dumps(document, indent=2)
+
+
+def run_bundle(
+    bundle_path: Path,
+    source_text: str,
+    output: Path,
+    options: RunOptions,
+    *,
+    on_session: Callable[[SessionInfo], None] = lambda info: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_failure: Callable[[Failure], None] = lambda failure: None,
+) -> RunReport:
+    """Translate all of the source into the output; `translate` says what happens to frames that fail.
+
+    What cannot work is told before the first frame: BundleError, DataError, ConfigError, DeviceError,
+    OutputError.
+    """
+    bundle = Bundle.open(bundle_path)
+    source = open_source(source_text, timeout=options.timeout)
+    try:
+        sink = open_sink(output, source, view=options.view, overwrite=options.overwrite)
+        session = open_session(
+            bundle,
+            device=options.device,
+            precision=options.precision,
+            backend=options.backend,
+            threads=options.threads,
+        )
+        with session:
+            pipeline = Pipeline(session, bundle.manifest.contract, options.pipeline)
+            if is_folder(output):
+                claim_folder(output, _origin(bundle, pipeline, options), overwrite=options.overwrite)
+            on_session(session.info)
+            summary = translate(
+                source,
+                sink,
+                pipeline,
+                overwrite=options.overwrite,
+                on_progress=on_progress,
+                on_failure=on_failure,
+            )
+            return RunReport(str(bundle.path), bundle.sha256, str(output), session.info, summary)
+    finally:
+        source.close()
+
+
+def _origin(bundle: Bundle, pipeline: Pipeline, options: RunOptions) -> Origin:
+    chosen = pipeline.options
+    return Origin(bundle.sha256, pipeline.size, chosen.fit, chosen.label, chosen.output_size, options.view)

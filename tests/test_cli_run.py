@@ -1,0 +1,191 @@
+"""`getgan run`, `inspect`, `doctor` as the clinic has them: no PyTorch, no onnx."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundle_helpers import edit_manifest, make_bundle, sample
+from cli_helpers import one_line
+
+from getgan.runtime.images import read_image, write_image
+
+# A module that is None in sys.modules cannot be imported: the clinic's installation.
+CLINIC = "import sys; sys.modules.update(torch=None, onnx=None, onnxscript=None, safetensors=None)\n"
+MAIN = CLINIC + "from getgan.cli import main; sys.argv[0] = 'getgan'; main()"
+
+
+def getgan(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    (folder / "b").mkdir(parents=True)
+    for number, name in enumerate(["a.png", "b/ü 2.jpg", "b/10.png"]):
+        write_image(folder / name, sample(240, number))
+    return folder
+
+
+def test_a_folder_becomes_labelled_faces(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    done = getgan("run", bundle, scans, "-o", tmp_path / "faces")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("3 translated in ")
+    assert " is the fastest way" in done.stderr
+    for name in ("a.png", "b/ü 2.jpg.png", "b/10.png"):
+        face = read_image(tmp_path / "faces" / name)
+        assert face.shape == (240, 240, 3)
+    plain = getgan("run", bundle, scans / "a.png", "-o", tmp_path / "plain.png", "--no-label")
+    assert plain.returncode == 0, plain.stderr
+    labelled, bare = read_image(tmp_path / "faces" / "a.png"), read_image(tmp_path / "plain.png")
+    np.testing.assert_array_equal(labelled[:200], bare[:200])
+    assert not np.array_equal(labelled[200:], bare[200:])
+
+
+def test_json_says_what_ran_and_what_failed(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    (scans / "broken.png").write_bytes((scans / "a.png").read_bytes()[:500])
+    done = getgan("run", bundle, scans, "-o", tmp_path / "faces", "--json", "--precision", "fp32")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert (report["exit_code"], report["session"]["precision"]) == (1, "fp32")
+    assert (report["summary"]["translated"], report["summary"]["failed"]) == (3, 1)
+    (failure,) = report["summary"]["failures"]
+    assert failure["name"] == "broken.png"
+    assert done.stderr.splitlines() == [f"failed: broken.png: {failure['reason']}"]
+
+
+def test_the_same_command_goes_on_and_another_one_does_not_mix(
+    bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "faces"
+    assert getgan("run", bundle, scans, "-o", out).returncode == 0
+    (out / "a.png").unlink()
+    assert "1 translated, 2 skipped" in getgan("run", bundle, scans, "-o", out).stdout
+    other = getgan("run", bundle, scans, "-o", out, "--no-label")
+    assert other.returncode == 1
+    assert "holds pictures made with label True; wanted label False" in one_line(other)
+    assert getgan("run", bundle, scans, "-o", out, "--no-label", "--overwrite").returncode == 0
+
+
+def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    for number in range(400):
+        write_image(scans / f"{number}.png", sample(240, number % 5))
+    out = tmp_path / "faces"
+    arguments = [sys.executable, "-c", MAIN, "run", str(bundle), str(scans), "-o", str(out)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.png"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: what is written is whole; the same command goes on" in told
+    written = list(out.rglob("*.png"))
+    assert 3 <= len(written) < 403
+    for path in written:
+        assert read_image(path).shape == (240, 240, 3)
+    assert not list(out.rglob("*.tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "gone", "scans", "-o", "o"], "gone: is missing; wanted a bundle"),
+        (["run", "bundle", "gone.png", "-o", "o"], "gone.png: no such file or folder"),
+        (["run", "bundle", "scans", "-o", "o.png"], "for many pictures; wanted a folder"),
+        (["run", "bundle", "scans", "-o", "scans/o"], "lies in the input folder"),
+        (["run", "bundle", "scans", "-o", "/proc/o"], "cannot write into /proc/o"),
+        (["run", "bundle", "scans", "-o", "o", "--device", "tpu"], "wanted auto, cpu, cuda or cuda:N"),
+        (["run", "bundle", "scans", "-o", "o", "--precision", "int8"], "wanted auto, fp32, fp16, bf16"),
+        (["run", "bundle", "scans", "-o", "o", "--size", "30"], "wanted a multiple of"),
+        (["inspect", "gone"], "gone: is missing; wanted a checkpoint file or a bundle"),
+        (["export", "scans", "-o", "o"], "this command needs onnx, which is not installed: pip install"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    arguments: list[str], words: str, bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bundle").symlink_to(bundle)
+    done = getgan(*arguments, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert words in one_line(done)
+    assert done.stdout == ""
+    assert not (tmp_path / "o").exists() or not list((tmp_path / "o").iterdir())
+
+
+def test_wrong_usage_is_exit_code_2(bundle: Path, tmp_path: Path) -> None:
+    assert getgan("run", bundle, tmp_path, "-o", "o", "--fit", "stretch").returncode == 2
+    assert getgan("run", bundle).returncode == 2
+
+
+@pytest.mark.parametrize("name", ["run", "inspect", "doctor"])
+def test_a_damaged_bundle_is_never_used(name: str, tmp_path: Path, scans: Path) -> None:
+    folder = make_bundle(tmp_path / "bundle")
+    graph = folder / "graphs" / "fp32.onnx"
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(bytes(data))
+    more = [str(scans), "-o", str(tmp_path / "o"), "--precision", "fp32"] if name == "run" else []
+    done = getgan(name, folder, *more)
+    assert done.returncode == 1
+    assert "graphs/fp32.onnx is damaged or was altered" in done.stderr + done.stdout
+    assert not list(tmp_path.glob("o/*.png"))
+
+
+def test_a_bundle_of_a_later_version(tmp_path: Path, scans: Path) -> None:
+    folder = make_bundle(tmp_path / "bundle")
+    edit_manifest(folder, version=99)
+    done = getgan("run", folder, scans, "-o", tmp_path / "o")
+    assert "found bundle version 99; wanted at most 1" in one_line(done)
+
+
+def test_inspect_tells_of_a_bundle(bundle: Path) -> None:
+    text = getgan("inspect", bundle).stdout
+    assert "every hash is right" in text and "\nfp32 " in text
+    facts = json.loads(getgan("inspect", bundle, "--json").stdout)
+    assert facts["manifest"]["format"] == "getgan-bundle"
+
+
+def test_doctor_runs_the_bundle(bundle: Path) -> None:
+    done = getgan("doctor", bundle, "--json")
+    diagnosis = json.loads(done.stdout)
+    assert done.returncode == diagnosis["exit_code"]
+    ran = [check for check in diagnosis["checks"] if check["name"].startswith("bundle on ")]
+    assert any(check["status"] == "ok" and "pictures/s" in check["found"] for check in ran)
+    lines = getgan("doctor").stdout.splitlines()
+    assert {line.split()[0] for line in lines if line.strip() and line[0] != " "} <= {
+        "ok", "none", "warn", "fault", "getgan",
+    }  # fmt: skip
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    """systemd and `docker stop` send it."""
+    for number in range(400):
+        os.link(scans / "a.png", scans / f"{number}.png")
+    arguments = [sys.executable, "-c", MAIN, "run", str(bundle), str(scans), "-o", str(tmp_path / "o")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "o").glob("*.png")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
