@@ -4,22 +4,27 @@ PYTHON      ?=
 VENV        := .venv
 BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.ready
+CHECKPOINT  ?= examples/getgan-64.safetensors
 CHECKPOINTS ?= getgan=examples/getgan-64.safetensors cyclegan=examples/cyclegan-64.safetensors
 TESTS       ?= tests
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo compare test check format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## set up .venv with the tested versions
 
-demo: $(STAMP) ## evaluate the shipped checkpoint on synthetic faces and write the page
+demo: $(STAMP) ## export the shipped checkpoint, translate ultrasounds with the bundle, show them
+	@echo "==> getgan demo $(CHECKPOINT) -o build/demo"
+	@$(BIN)/getgan demo $(CHECKPOINT) -o build/demo
+
+compare: $(STAMP) ## evaluate the shipped checkpoints on synthetic faces and write the page
 	@echo "==> translating rendered ultrasounds with the shipped checkpoints (two minutes)"
-	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/demo --scenes 50 --seeds 0,1,2
+	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/compare --scenes 50 --seeds 0,1,2
 
 test: check ## check, then run the quick tests with coverage
 	@echo "==> pytest (the quick tests)"
@@ -63,6 +68,6 @@ $(STAMP): pyproject.toml constraints.txt
 		"$$python" -m venv --clear $(VENV); \
 	fi; \
 	$(BIN)/python -m pip install -qq --no-input -c constraints.txt setuptools; \
-	$(BIN)/python -m pip install -qq --no-input -c constraints.txt --no-build-isolation -e '.[train,dev]'; \
+	$(BIN)/python -m pip install -qq --no-input -c constraints.txt --no-build-isolation -e '.[cpu,export,train,dicom,dev]'; \
 	touch $(STAMP); \
 	echo "==> .venv is ready ($$(($$(date +%s) - start)) s)"

@@ -19,8 +19,8 @@ from getgan.runtime.session import Session
 
 OUTPUT_SIZES = ("input", "network")
 # Both in 8-bit levels, as the largest standard deviation of the three channels. Speckle alone has 20 and
-# more, and a generator that has collapsed gives less than 1. A flat input (the probe is off the skin) has no
-# picture to lose, so its flat output is no fault.
+# more, and a generator that has collapsed gives less than 1. A flat input (the probe is off the skin) is not
+# translated: normalisation divides by its spread, so rounding noise would come out (docs/bundle-format.md).
 FLAT_OUTPUT = 1.0
 FLAT_INPUT = 4.0
 RANGE_SLACK = 0.01  # the graph ends in tanh; bf16 rounds 1 to 1
@@ -91,6 +91,10 @@ class Pipeline:
     def _translate(self, frame: NDArray[np.uint8], where: Placement) -> Result:
         start = time.perf_counter()
         view = lay(frame, where)
+        spread = _spread(lift(view, where, "network"))  # without bars
+        if spread < FLAT_INPUT:
+            fault = f"the input is one flat colour (spread {spread:.2f} of 255 levels): nothing to translate"
+            return Result(None, fault, None, Timings(time.perf_counter() - start, 0.0, 0.0))
         tensor = tensor_from_images([view])
         ready = time.perf_counter()
         outputs = {name: array[0] for name, array in self._session.run(tensor).items()}
@@ -100,7 +104,7 @@ class Pipeline:
         fault = _fault(outputs, where)
         if not fault:
             small = image_from_tensor(face)
-            fault = _flat(lift(small, where, "network"), lift(view, where, "network"))  # without bars
+            fault = _flat(lift(small, where, "network"))
         if not fault:
             image = lift(small, where, self.options.output_size)
             if "occlusion" in outputs:
@@ -130,10 +134,10 @@ def _fault(outputs: dict[str, NDArray[np.float32]], where: Placement) -> str:
     return ""
 
 
-def _flat(image: NDArray[np.uint8], view: NDArray[np.uint8]) -> str:
-    """Whether the output shows nothing although the input shows something."""
+def _flat(image: NDArray[np.uint8]) -> str:
+    """Whether the output shows nothing, though the input shows something."""
     spread = _spread(image)
-    if spread >= FLAT_OUTPUT or _spread(view) < FLAT_INPUT:
+    if spread >= FLAT_OUTPUT:
         return ""
     return f"the output is one flat colour (spread {spread:.2f} of 255 levels), the input is not"
 

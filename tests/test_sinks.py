@@ -221,6 +221,15 @@ def test_a_video_is_written_whole_and_in_its_size(
     assert tree(tmp_path) == [path.name]
 
 
+def test_a_video_without_a_frame_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getgan.runtime.media.videowriter.MIN_FREE_BYTES", 1 << 62)
+    sink = VideoSink(tmp_path / "o.avi", 10.0)
+    with pytest.raises(OutputError, match="bytes are free"):
+        sink.put(moment(0), picture())
+    sink.close(keep=True)
+    assert tree(tmp_path) == []
+
+
 def test_colours_of_a_video_stay(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "o.avi", 10.0)
     red = np.zeros((32, 32, 3), np.uint8)

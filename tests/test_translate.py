@@ -300,14 +300,15 @@ def test_a_full_disk_leaves_no_half_video(tmp_path: Path, capfd: pytest.CaptureF
 
 
 def interrupted(
-    source: Path | str, output: Path, ready: Path, number: int
+    source: Path | str, output: Path, ready: Path, number: int, *, later: float = 0.0
 ) -> subprocess.CompletedProcess[str]:
-    """Start a run with 0.1 s per picture, and send it a signal as soon as `ready` exists."""
+    """Start a run with 0.1 s per picture, and send it a signal as soon as `ready` exists, or `later` (s)."""
     command = [sys.executable, str(HELPER), str(source), str(output), "0.1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 20.0
     while not list(ready.parent.glob(ready.name)) and time.monotonic() < deadline:
         time.sleep(0.01)
+    time.sleep(later)
     process.send_signal(number)
     out, err = process.communicate(timeout=10.0)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
@@ -334,7 +335,7 @@ def test_a_stop_in_a_video_leaves_nothing_and_in_a_camera_what_it_saw(tmp_path: 
     done = interrupted(tmp_path / "clip.avi", out / "o.avi", out / ".getgan-*.avi", signal.SIGINT)
     assert (done.returncode, done.stderr, tree(out)) == (130, "", [])
     with mjpeg_server(1000) as url:
-        done = interrupted(url, out / "cam.avi", out / ".getgan-*.avi", signal.SIGINT)
+        done = interrupted(url, out / "cam.avi", out / ".getgan-*.avi", signal.SIGINT, later=0.5)
     assert (done.returncode, done.stderr, tree(out)) == (130, "", ["cam.avi"])
     assert read_video(out / "cam.avi")
 

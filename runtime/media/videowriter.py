@@ -62,13 +62,13 @@ class VideoSink:
             self._write()
 
     def close(self, *, keep: bool) -> None:
-        """Put the video in place if it can be read back; otherwise, or with keep=False, remove it."""
+        """Put the video in place if it has frames that can be read back; else remove it."""
         if self._writer is None:
             return
         self._writer.release()
         self._writer = None
         try:
-            if keep:
+            if keep and self._written:
                 self._check()
                 with open(self._temporary, "rb") as file:
                     os.fsync(file.fileno())
