@@ -129,6 +129,7 @@ def test_an_output_that_does_not_fit_the_input(tmp_path: Path) -> None:
         ("o.png", video, "for many pictures"),
         ("o.webm", video, "cannot write a video as .webm; wanted one of .mp4"),
         ("file", folder, "is a file; wanted a folder"),
+        ("o.GIF", folder, "cannot write .GIF files; wanted a folder, or one of .png"),
     ):
         with pytest.raises(ConfigError, match=message):
             open_sink(tmp_path / output, source)

@@ -19,6 +19,8 @@ from getgan.runtime.media.sources import ImageFiles
 from getgan.runtime.media.video import VIDEO_SUFFIXES, VideoFile
 from getgan.runtime.media.videowriter import WRITE_SUFFIXES, VideoSink
 
+# A file is meant, and not a folder of this name.
+OTHER_SUFFIXES = (".gif", ".webp", ".heic", ".avif", ".jp2", ".dcm", ".svg", ".pdf", ".txt", ".ts")
 View = Literal["output", "side-by-side", "both"]
 
 
@@ -149,6 +151,9 @@ def open_sink(output: Path, source: Source, *, view: View = "output", overwrite:
         return _opened_files(
             output, view, source, overwrite, lambda path, side: ImageFileSink(path, side_by_side=side)
         )
+    if output.suffix.lower() in OTHER_SUFFIXES and not output.is_dir():
+        wanted = " ".join((*SUFFIXES, *WRITE_SUFFIXES))
+        raise ConfigError(f"cannot write {output.suffix} files; wanted a folder, or one of {wanted}")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{output} is a file; wanted a folder, or a name that ends in .png, .mp4 or .avi")
     names = source.names if isinstance(source, ImageFiles) else ()
