@@ -103,7 +103,7 @@ def test_links_that_lead_in_circles_end(tmp_path: Path) -> None:
     source = ImageFiles(tmp_path)
     assert list(source.names) == ["a.png", "linked.png", "self.png", "sub/b.png"]
     bad = next(pending for pending in source if pending.name == "self.png")
-    with pytest.raises(DataError, match=r"self.png"):
+    with pytest.raises(DataError, match="no such file"):
         bad.read()
 
 
