@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
 from getgan.runtime.backends import Graph, Unsuitable
+from getgan.runtime.backends.memory import graph_in_memory
 from getgan.runtime.devices import library_version, nvidia_gpus
 from getgan.runtime.manifest import Precision
 
@@ -82,9 +83,10 @@ class OnnxRuntimeEngine:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             settings = {"device_id": gpu, "use_tf32": 0}
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                graph.read(), options, providers=[(self._provider, settings)], enable_fallback=False
-            )
+            with graph_in_memory(graph) as place:
+                self._session: Any = onnxruntime.InferenceSession(
+                    place, options, providers=[(self._provider, settings)], enable_fallback=False
+                )
         except self._errors as error:
             raise DeviceError(f"{package} cannot load the graph ({_line(error)}); {self._repair}") from error
         self.ran_on()

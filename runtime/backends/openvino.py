@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
 from getgan.runtime.backends import Graph, Unsuitable
+from getgan.runtime.backends.memory import graph_in_memory
 from getgan.runtime.devices import BF16_FLAGS, cpu_flags, library_version
 from getgan.runtime.manifest import Precision
 
@@ -63,7 +64,8 @@ class OpenVinoEngine:
                 "CPU", "OPTIMIZATION_CAPABILITIES"
             ):
                 raise Unsuitable("OpenVINO finds no bf16 instructions in this CPU")
-            model = core.read_model(graph.read())
+            with graph_in_memory(graph) as place:
+                model = core.read_model(place)
             self._compiled: Any = core.compile_model(model, "CPU", settings)
             taken = self._compiled.get_property("INFERENCE_PRECISION_HINT")
             self._request: Any = self._compiled.create_infer_request()
