@@ -330,6 +330,29 @@ def demo(
     raise typer.Exit(report.run.summary.exit_code)
 
 
+@bench.command("runtime")
+def bench_runtime(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle; an untrained network is exported if not given.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Pixels; 0 = the bundle's, or 256.", min=0)] = 0,
+    ngf: Annotated[int, typer.Option(help="Width of the untrained network.", min=1)] = 64,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median counts.", min=1)] = 15,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all cores.", min=0)] = 2,
+    json: Json = False,
+) -> None:
+    """Latency, memory, start, export, install size, beside plain ONNX Runtime; exit 1 = a target missed."""
+    from getgan.benchmarks.runtime import RuntimeOptions, measure_runtime
+    from getgan.runtime.console import ShareLine
+
+    options = RuntimeOptions(bundle=bundle, size=size, ngf=ngf, threads=threads, rounds=rounds)
+    with ShareLine(quiet=json) as line:
+        report = measure_runtime(options, line.share)
+    print(report.to_json() if json else report.text())
+    if not report.passed:
+        raise typer.Exit(1)
+
+
 @bench.command("train")
 def bench_train(
     size: Annotated[int, typer.Option(help="Pixels.")] = 64,
