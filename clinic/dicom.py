@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 INSTALL = "pip install 'getgan[dicom]'"
+INSTALL_MORE = "pip install 'pylibjpeg[all]'"  # the kinds of JPEG that Pillow does not decode
 TISSUE = (1, 1)  # RegionSpatialFormat 2D, RegionDataType tissue: DICOM PS3.3 C.8.5.5
 SIDE_MIN = 16  # a smaller region is a mistake of the device
 
@@ -43,11 +44,12 @@ def read_frames(path: Path, limit: int = 1) -> list[NDArray[np.uint8]]:
         raise DataError(f"{path}: {error}") from error
     except InvalidDicomError:
         raise DataError(f"{path}: is no DICOM file; wanted one with a preamble") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     except Exception as error:  # noqa: BLE001 - pydicom raises anything; its message may quote the file
-        why = f"{path}: cannot be decoded ({type(error).__name__})"
-        raise DataError(f"{why}; export it again as PNG or uncompressed") from None
+        # Pillow raises an OSError without a number for a JPEG that is cut off.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+        why = f"{path}: is cut off, damaged or of an unknown kind ({type(error).__name__})"
+        raise DataError(f"{why}; copy it again, or export it as PNG") from None
     if region is None:
         return found
     top, bottom, left, right = region
@@ -57,17 +59,20 @@ def read_frames(path: Path, limit: int = 1) -> list[NDArray[np.uint8]]:
 def tissue_region(dataset: Dataset) -> tuple[int, int, int, int] | None:
     """(top, bottom, left, right) of the largest 2-D tissue region, ends exclusive; None if there is none.
 
-    Real devices state corners one past the edge or outside the picture: they are clamped.
+    Files have regions that reach beyond the picture. Beyond one edge something was cut off (pydicom's
+    examples_palette: 518 of 350 rows), and the region is clamped. Beyond the right and the lower edge the
+    picture was made smaller and the region not (examples_ybr_color: 595x414 in 320x240), and it is left out.
     """
     height, width = int(dataset.Rows), int(dataset.Columns)
     found: list[tuple[int, int, int, int]] = []
     for region in dataset.get("SequenceOfUltrasoundRegions") or ():
         if (region.get("RegionSpatialFormat"), region.get("RegionDataType")) != TISSUE:
             continue
-        top = min(max(int(region.RegionLocationMinY0), 0), height)
-        left = min(max(int(region.RegionLocationMinX0), 0), width)
-        bottom = min(max(int(region.RegionLocationMaxY1) + 1, 0), height)
-        right = min(max(int(region.RegionLocationMaxX1) + 1, 0), width)
+        last_row, last_column = int(region.RegionLocationMaxY1), int(region.RegionLocationMaxX1)
+        if last_row > height and last_column > width:  # devices state one past the edge: that is no more
+            continue
+        top, left = int(region.RegionLocationMinY0), int(region.RegionLocationMinX0)
+        bottom, right = min(last_row + 1, height), min(last_column + 1, width)
         if bottom - top >= SIDE_MIN and right - left >= SIDE_MIN:
             found.append((top, bottom, left, right))
     return max(found, key=lambda r: (r[1] - r[0]) * (r[3] - r[2]), default=None)
@@ -75,11 +80,28 @@ def tissue_region(dataset: Dataset) -> tuple[int, int, int, int] | None:
 
 def _frames(dataset: Dataset, limit: int) -> list[NDArray[np.uint8]]:
     if "PixelData" not in dataset:
-        raise DataError("holds no picture; wanted an image or a clip")
+        raise DataError("holds no picture, or is cut off before it; wanted an image or a clip")
+    _check_compression(dataset)
     height, width = int(dataset.Rows), int(dataset.Columns)
     if height * width > MAX_PIXELS:
         raise DataError(f"found {width}x{height} pixels; wanted at most {MAX_PIXELS // 10**6} megapixels")
     return [_rgb(frame, dataset) for frame in _decoded(dataset, limit)]
+
+
+def _check_compression(dataset: Dataset) -> None:
+    from pydicom.pixels.decoders.base import get_decoder
+
+    kind = dataset.file_meta.TransferSyntaxUID
+    try:
+        decoder = get_decoder(kind)
+    except NotImplementedError:
+        raise DataError("is compressed as a video or in a private way; export it as PNG or AVI") from None
+    if not decoder.is_available:
+        pillow = any(name.startswith("pillow") for name in decoder.missing_dependencies)
+        repair = INSTALL if pillow else INSTALL_MORE
+        raise DataError(
+            f"is compressed as {kind.name}, which nothing here decodes: {repair}, or export it as PNG"
+        )
 
 
 def _decoded(dataset: Dataset, limit: int) -> Iterator[NDArray[np.generic]]:
@@ -95,14 +117,14 @@ def _rgb(frame: NDArray[np.generic], dataset: Dataset) -> NDArray[np.uint8]:
     from pydicom.pixels.processing import apply_color_lut
 
     levels: NDArray[np.generic] = np.asarray(frame)
+    bits = int(dataset.BitsStored)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        levels = np.asarray(apply_color_lut(frame, dataset))
+        levels, bits = np.asarray(apply_color_lut(frame, dataset)), 16
     if levels.dtype == np.uint16:
-        # A palette has 16 bit; other pictures have as many as they say.
-        bits = 16 if levels.ndim == 3 else int(dataset.BitsStored)
-        levels = levels.astype(np.uint16) >> max(bits - 8, 0)
+        # Above the stored bits there may be others, an overlay's.
+        levels = np.minimum(levels.astype(np.uint16) >> max(bits - 8, 0), 255)
     elif levels.dtype != np.uint8:
-        raise DataError(f"found {levels.dtype} pixels; wanted 8 or 16 bit unsigned")
+        raise DataError(f"found {levels.dtype} pixels; wanted 8 or 16 bit unsigned: export it as PNG")
     if levels.ndim == 2:
         grey = np.asarray(levels, np.uint8)
         if dataset.PhotometricInterpretation == "MONOCHROME1":

@@ -1,0 +1,343 @@
+"""DICOM files become the picture of the scan, or one line that says why not and never who the patient is."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from getgan.clinic.dicom import read_frames, tissue_region
+from getgan.clinic.examples import EXAMPLES, example_frames
+from getgan.errors import DataError
+
+PATIENT = "Holzapfel"
+
+
+def shipped(name: str) -> Path:
+    """A file that lies in pydicom's wheel."""
+    path = get_testdata_file(name, download=False)
+    assert path, f"{name} is not in this pydicom"
+    return Path(str(path))
+
+
+def write(path: Path, pixels: NDArray[Any] | None, *, stored: int = 0, **fields: Any) -> Path:
+    """A DICOM file of one frame (H, W) grey or (H, W, 3) RGB, of a patient with a name; returns its path."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.PatientName = f"{PATIENT}^Anna"
+    dataset.PatientID = dataset.AccessionNumber = f"{PATIENT}-4711"
+    if pixels is not None:
+        dataset.Rows, dataset.Columns = pixels.shape[:2]
+        dataset.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
+        if pixels.ndim == 3:
+            dataset.PlanarConfiguration = 0
+        dataset.PhotometricInterpretation = "MONOCHROME2" if pixels.ndim == 2 else "RGB"
+        dataset.BitsAllocated = 8 * pixels.dtype.itemsize
+        dataset.BitsStored = stored or dataset.BitsAllocated
+        dataset.HighBit = dataset.BitsStored - 1
+        dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+        dataset.PixelData = pixels.tobytes()
+        dataset["PixelData"].VR = "OW" if pixels.dtype.itemsize > 1 else "OB"
+    for name, value in fields.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def region(top: int, bottom: int, left: int, right: int, kind: tuple[int, int] = (1, 1)) -> Dataset:
+    """Corners as devices state them: the last row and column lie inside."""
+    item = Dataset()
+    item.RegionSpatialFormat, item.RegionDataType = kind
+    item.RegionLocationMinY0, item.RegionLocationMaxY1 = top, bottom
+    item.RegionLocationMinX0, item.RegionLocationMaxX1 = left, right
+    return item
+
+
+def ramp(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
+    """Every row and column differs from the next."""
+    y, x = np.mgrid[:height, :width]
+    return np.asarray(3 * x + 2 * y, np.uint8)
+
+
+def refused(path: Path) -> str:
+    """The one line with which a file is refused; neither it nor what a log would show names the patient."""
+    with pytest.raises(DataError) as caught:
+        read_frames(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert PATIENT.lower() not in "".join(traceback.format_exception(caught.value)).lower()
+    return str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_is_told(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Any:
+    """pydicom logs and warns with what it finds odd."""
+    yield
+    out, err = capfd.readouterr()
+    assert PATIENT.lower() not in (out + err + caplog.text).lower()
+
+
+# --- real files ------------------------------------------------------------------------------------------
+
+
+def test_the_examples_are_there_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object) -> None:
+        raise AssertionError("an example is downloaded")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    frames = dict(example_frames())
+    assert list(frames) == list(EXAMPLES)
+    assert {name: frame.shape for name, frame in frames.items()} == {
+        "heart-no-face": (240, 320, 3),
+        "lymph-node-no-face": (240, 320, 3),
+        "probe-in-air-no-face": (290, 680, 3),
+    }
+    for frame in frames.values():
+        assert frame.dtype == np.uint8 and frame.flags.c_contiguous
+        assert frame.std() > 10
+
+
+def test_the_screen_around_the_scan_is_cut_off() -> None:
+    path = shipped("examples_palette.dcm")
+    dataset = dcmread(path)
+    assert tissue_region(dataset) == (60, 350, 120, 800)  # the file says 60 to 518, 120 to 800, in 350x800
+    (frame,) = read_frames(path)
+    blue = frame[..., 2].astype(int) - frame[..., 0] > 60
+    assert blue.mean() < 0.002  # a blue bar with the date goes over the screen's upper sixth
+    assert frame[20:40, 280:420].mean() > 60  # where the probe touches
+
+
+def test_a_region_that_was_not_made_smaller_with_the_picture_cuts_nothing_off() -> None:
+    path = shipped("examples_ybr_color.dcm")
+    dataset = dcmread(path)
+    (found,) = dataset.SequenceOfUltrasoundRegions
+    assert (found.RegionLocationMaxX1, found.RegionLocationMaxY1) == (595, 414)
+    assert (dataset.Columns, dataset.Rows) == (320, 240)
+    assert tissue_region(dataset) is None
+    assert read_frames(path)[0].shape == (240, 320, 3)
+
+
+def test_ybr_becomes_rgb_and_a_clip_gives_as_many_frames_as_asked() -> None:
+    path = shipped("examples_ybr_color.dcm")
+    frames = read_frames(path, limit=3)
+    assert len(frames) == 3
+    assert not np.array_equal(frames[0], frames[2])
+    scan = frames[0][30:200, 50:290].astype(int)
+    assert np.abs(scan[..., 0] - scan[..., 2]).mean() < 3  # speckle is grey
+    marker = frames[0][19:22, 188:192].reshape(-1, 3).mean(axis=0)
+    assert marker[1] > marker[0] + 40  # a green dot
+    assert len(read_frames(path, limit=100)) == 30
+
+
+def test_colours_in_either_byte_order() -> None:
+    (frame,) = read_frames(shipped("ExplVR_BigEnd.dcm"))
+    assert frame.shape == (60, 80, 3)
+    red, green, blue = frame.reshape(-1, 3).mean(axis=0)
+    assert min(red, green) > 240 and blue < 30  # yellow
+    (frame,) = read_frames(shipped("examples_rgb_color.dcm"))
+    assert np.array_equal(frame, pixel_array(shipped("examples_rgb_color.dcm")))
+
+
+def test_twelve_bit_grey_of_a_real_device() -> None:
+    path = shipped("examples_overlay.dcm")
+    (frame,) = read_frames(path)
+    assert np.array_equal(frame[..., 0], pixel_array(path) >> 4)
+    assert np.array_equal(frame[..., 0], frame[..., 2])
+
+
+# --- bits and meanings of grey ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored", [10, 12, 16])
+def test_more_than_eight_bits_are_scaled_by_what_is_stored(stored: int, tmp_path: Path) -> None:
+    levels = np.linspace(0, 2**stored - 1, 40 * 60).astype(np.uint16).reshape(40, 60)
+    for name, array in (("grey", levels), ("rgb", np.repeat(levels[:, :, None], 3, axis=2))):
+        (frame,) = read_frames(write(tmp_path / name, array, stored=stored))
+        assert frame.shape == (40, 60, 3) and frame.dtype == np.uint8
+        assert np.array_equal(frame[..., 1], levels >> (stored - 8))
+        assert (frame.min(), frame.max()) == (0, 255)
+
+
+def test_bits_above_the_stored_ones_do_not_wrap_around(tmp_path: Path) -> None:
+    levels = np.full((20, 20), 0x0FFF, np.uint16)
+    levels[5] |= 0x1000  # an overlay's bit
+    (frame,) = read_frames(write(tmp_path / "a", levels, stored=12))
+    assert frame[0].min() == 255
+    assert frame[5].min() == 255
+
+
+def test_monochrome1_is_white_where_it_is_zero(tmp_path: Path) -> None:
+    (frame,) = read_frames(write(tmp_path / "a", ramp(), PhotometricInterpretation="MONOCHROME1"))
+    assert np.array_equal(frame[..., 0], 255 - ramp())
+    wide = np.full((20, 20), 4095, np.uint16)
+    wide[3, 4] = 0
+    (frame,) = read_frames(write(tmp_path / "b", wide, stored=12, PhotometricInterpretation="MONOCHROME1"))
+    assert (frame[0, 0, 0], frame[3, 4, 0]) == (0, 255)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int8, np.uint32])
+def test_pixels_of_another_kind_are_refused(kind: type[np.generic], tmp_path: Path) -> None:
+    text = refused(write(tmp_path / "a", np.ones((20, 20), kind)))
+    assert f"found {np.dtype(kind)} pixels; wanted 8 or 16 bit unsigned: export it as PNG" in text
+
+
+# --- the region ------------------------------------------------------------------------------------------
+
+
+def test_the_picture_is_cut_to_the_largest_tissue_region(tmp_path: Path) -> None:
+    regions = [
+        region(0, 16, 0, 16),
+        region(5, 34, 10, 49),
+        region(0, 39, 0, 59, kind=(3, 3)),  # a Doppler curve
+        region(0, 39, 0, 59, kind=(1, 2)),  # colour flow, not tissue
+    ]
+    (frame,) = read_frames(write(tmp_path / "a", ramp(), SequenceOfUltrasoundRegions=regions))
+    assert np.array_equal(frame[..., 0], ramp()[5:35, 10:50])
+    assert frame.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("stated", "shape"),
+    [
+        (region(0, 39, 0, 59), (40, 60)),
+        (region(0, 40, 0, 60), (40, 60)),  # one past the edge
+        (region(10, 200, 0, 60), (30, 60)),  # cut off below
+        (region(0, 40, 20, 300), (40, 40)),  # cut off at the right
+        (region(10, 79, 10, 119), (40, 60)),  # for twice the picture: all of it is kept
+        (region(50, 90, 0, 59), (40, 60)),  # outside
+        (region(5, 15, 0, 59), (40, 60)),  # too small
+        (region(30, 5, 40, 5), (40, 60)),  # upside down
+    ],
+)
+def test_regions_that_reach_beyond_the_picture(
+    stated: Dataset, shape: tuple[int, int], tmp_path: Path
+) -> None:
+    (frame,) = read_frames(write(tmp_path / "a", ramp(), SequenceOfUltrasoundRegions=[stated]))
+    assert frame.shape == (*shape, 3)
+
+
+# --- what cannot be read ---------------------------------------------------------------------------------
+
+
+def test_no_picture_and_no_size(tmp_path: Path) -> None:
+    assert "holds no picture, or is cut off before it; wanted an image" in refused(
+        write(tmp_path / "a", None)
+    )
+    refused(write(tmp_path / "b", None, BitsAllocated=8, PixelData=bytes(400)))
+
+
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "a", np.repeat(ramp()[:, :, None], 3, axis=2)).read_bytes()
+    for share in (0.02, 0.05, 0.1, 0.5, 0.99):
+        (tmp_path / "a").write_bytes(data[: int(len(data) * share)])
+        refused(tmp_path / "a")
+    data = shipped("SC_rgb_jpeg_dcmtk.dcm").read_bytes()
+    (tmp_path / "b").write_bytes(data[: len(data) // 2])
+    assert "is cut off" in refused(tmp_path / "b")
+
+
+def test_a_whole_file_around_a_jpeg_that_is_cut_off(tmp_path: Path) -> None:
+    dataset = dcmread(shipped("SC_rgb_jpeg_dcmtk.dcm"))
+    jpeg = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PatientName = PATIENT
+    dataset.PixelData = encapsulate([jpeg[: len(jpeg) // 2]])
+    dataset.save_as(tmp_path / "a")
+    assert "is cut off, damaged or of an unknown kind" in refused(tmp_path / "a")
+
+
+def test_what_is_no_dicom_file(tmp_path: Path) -> None:
+    (tmp_path / "text.dcm").write_text(f"patient: {PATIENT}\n" * 50)
+    (tmp_path / "png.dcm").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(400))
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "zeros.dcm").write_bytes(bytes(4000))
+    for name in ("text.dcm", "png.dcm", "empty.dcm", "zeros.dcm"):
+        assert "is no DICOM file; wanted one with a preamble" in refused(tmp_path / name)
+    assert "cannot be read (No such file or directory)" in refused(tmp_path / "gone.dcm")
+    assert "cannot be read (Is a directory)" in refused(tmp_path)
+
+
+def test_too_large_a_picture_is_refused_before_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pydicom.pixels import utils
+
+    def decode(*_: object, **__: object) -> None:
+        raise AssertionError("it is decoded")
+
+    monkeypatch.setattr(utils, "iter_pixels", decode)
+    path = write(tmp_path / "a", ramp(), Rows=12_000, Columns=12_000)
+    assert "found 12000x12000 pixels; wanted at most 64 megapixels" in refused(path)
+
+
+def test_values_that_the_message_of_a_library_would_quote(tmp_path: Path) -> None:
+    refused(write(tmp_path / "a", ramp(), PhotometricInterpretation=PATIENT.upper()))
+    path = write(tmp_path / "b", ramp(), NumberOfFrames="123456789")
+    path.write_bytes(path.read_bytes().replace(b"123456789 ", PATIENT.encode() + b" "))
+    assert b"IS\x0a\x00" + PATIENT.encode() in path.read_bytes()
+    refused(path)
+    refused(write(tmp_path / "c", ramp(), Rows=0))
+    refused(write(tmp_path / "d", ramp(), Rows=41))
+
+
+# --- compressed files ------------------------------------------------------------------------------------
+
+# As where these packages are not installed.
+WITHOUT = (
+    "import sys; sys.modules.update(dict.fromkeys(sys.argv[2:])); from pathlib import Path;"
+    "from getgan.clinic.dicom import read_frames; from getgan.errors import DataError\n"
+    "try:\n    print(read_frames(Path(sys.argv[1]))[0].shape)\n"
+    "except DataError as error:\n    print(error)"
+)
+
+
+def read_without(name: str, *packages: str) -> str:
+    command = [sys.executable, "-c", WITHOUT, str(shipped(name)), *packages]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    return done.stdout
+
+
+def test_jpeg_is_read_with_pillow() -> None:
+    (frame,) = read_frames(shipped("SC_rgb_jpeg_dcmtk.dcm"))
+    assert frame.shape == (100, 100, 3)
+    assert np.abs(frame.astype(int) - read_frames(shipped("SC_rgb_rle.dcm"))[0]).mean() < 2
+    assert read_frames(shipped("examples_jpeg2k.dcm"))[0].shape == (480, 640, 3)
+
+
+def test_what_is_compressed_names_the_package_that_it_needs() -> None:
+    others = ("gdcm", "pylibjpeg", "jpeg_ls")
+    for name, kind in (("examples_ybr_color.dcm", "JPEG Baseline"), ("examples_jpeg2k.dcm", "JPEG 2000")):
+        text = read_without(name, "PIL", *others)
+        assert f"is compressed as {kind}" in text
+        assert "pip install 'getgan[dicom]', or export it as PNG" in text
+    text = read_without("SC_rgb_jpeg_gdcm.dcm", *others)
+    assert "is compressed as JPEG Lossless" in text
+    assert "pip install 'pylibjpeg[all]', or export it as PNG" in text
+
+
+def test_without_pydicom_the_command_is_named() -> None:
+    code = (
+        "import sys; sys.modules['pydicom'] = None; from pathlib import Path;"
+        "from getgan.clinic.dicom import read_frames; from getgan.errors import ConfigError\n"
+        "try:\n    read_frames(Path('a.dcm'))\nexcept ConfigError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "needs pydicom, which is not installed: pip install 'getgan[dicom]'" in done.stdout
