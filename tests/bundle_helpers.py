@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from backend_helpers import INSTALLED
 from numpy.typing import NDArray
+from onnx_helpers import FLOAT, FLOAT16, GraphWriter, Sides
 
 from getgan.runtime.images import bytes_from_image, image_from_bytes
 from getgan.runtime.manifest import (
@@ -131,11 +133,24 @@ def noise(size: int = SIZE, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def translate(graph: bytes, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What ONNX Runtime makes of a picture."""
-    import onnxruntime
+    """What an installed backend makes of a picture in fp32; the picture itself where there is none.
 
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    face = session.run(["face"], {"image": tensor_from_images([picture])})[0]
+    Without a backend nothing can show a golden picture, so that it may be any.
+    """
+    image = tensor_from_images([picture])
+    if "onnxruntime" in INSTALLED:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        face = session.run(["face"], {"image": image})[0]
+    elif "openvino" in INSTALLED:
+        import openvino
+
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        face = compiled(image)["face"]
+    else:
+        return picture
     return image_from_tensor(np.nan_to_num(face[0]))
 
 
@@ -152,37 +167,26 @@ def network(
 
     divide_by_zero makes every value NaN; constant gives one colour; half computes in fp16 between casts.
     """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
     kind = np.float16 if half else np.float32
     generator = np.random.default_rng(seed)
-    nodes: list[Any] = []
-    weights: list[Any] = []
+    graph = GraphWriter()
+    add = graph.add
 
-    def constant_of(name: str, value: NDArray[Any]) -> str:
-        weights.append(numpy_helper.from_array(value, name))
-        return name
-
-    def add(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
-
-    def convolution(x: str, name: str, shape: tuple[int, ...], **attributes: Any) -> str:
+    def convolution(x: str, name: str, shape: tuple[int, ...], **attributes: list[int]) -> str:
         scale = 1.0 / np.sqrt(np.prod(shape[1:]))
-        weight = constant_of(f"{name}.w", (generator.normal(0, scale, shape)).astype(kind))
+        weight = graph.constant(f"{name}.w", (generator.normal(0, scale, shape)).astype(kind))
         return add("Conv", [x, weight], name, **attributes)
 
     def padded(x: str, name: str) -> str:
-        pads = constant_of(f"{name}.pads", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+        pads = graph.constant(f"{name}.pads", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
         return add("Pad", [x, pads], name, mode="reflect")
 
     def normed(x: str, name: str) -> str:
-        scale = constant_of(f"{name}.s", np.ones(channels, kind))
-        shift = constant_of(f"{name}.b", np.zeros(channels, kind))
+        scale = graph.constant(f"{name}.s", np.ones(channels, kind))
+        shift = graph.constant(f"{name}.b", np.zeros(channels, kind))
         return add("Relu", [add("InstanceNormalization", [x, scale, shift], f"{name}.norm")], name)
 
-    x = add("Cast", ["image"], "image.half", to=TensorProto.FLOAT16) if half else "image"
+    x = add("Cast", ["image"], "image.half", to=FLOAT16) if half else "image"
     x = normed(convolution(padded(x, "pad0"), "conv0", (channels, 3, 3, 3)), "act0")
     x = normed(
         convolution(x, "conv1", (channels, channels, 4, 4), strides=[4, 4]), "features"
@@ -191,28 +195,23 @@ def network(
     x = add("Mul", [x, s], "gated")
     x = add("Add", [x, convolution(padded(x, "pad2"), "conv2", (channels, channels, 3, 3))], "block")
     weight = generator.normal(0, 0.3, (channels, 3, 4, 4)).astype(kind)
-    x = add("ConvTranspose", [x, constant_of("up.w", weight)], "up", strides=[4, 4])
+    x = add("ConvTranspose", [x, graph.constant("up.w", weight)], "up", strides=[4, 4])
     x = add("Tanh", [x], "tanh")
     if divide_by_zero:
         zero = add("Sub", [x, x], "zero")
         x = add("Div", [zero, zero], "nan")
     if constant:
-        x = add("Mul", [x, constant_of("none", np.zeros(1, kind))], "flat")
-    add("Cast", [x], "face", to=TensorProto.FLOAT)
-    results = [helper.make_tensor_value_info("face", TensorProto.FLOAT, ["batch", 3, "4*h4", "4*w4"])]
+        x = add("Mul", [x, graph.constant("none", np.zeros(1, kind))], "flat")
+    add("Cast", [x], "face", to=FLOAT)
+    picture = ("batch", 3, "4*h4", "4*w4")
+    results: dict[str, Sides] = {"face": picture}
     if "occlusion" in outputs:
-        one = constant_of("one", np.ones(1, kind))
-        axes = constant_of("axes", np.array([1], np.int64))
+        one = graph.constant("one", np.ones(1, kind))
+        axes = graph.constant("axes", np.array([1], np.int64))
         hidden = add("ReduceMean", [add("Sub", [one, s], "1-s"), axes], "hidden", keepdims=1)
-        add("Cast", [hidden], "occlusion", to=TensorProto.FLOAT)
-        results.append(
-            helper.make_tensor_value_info("occlusion", TensorProto.FLOAT, ["batch", 1, "h4", "w4"])
-        )
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, "4*h4", "4*w4"])
-    graph = helper.make_graph(nodes, "tiny", [image], results, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
+        add("Cast", [hidden], "occlusion", to=FLOAT)
+        results["occlusion"] = ("batch", 1, "h4", "w4")
+    return graph.model({"image": picture}, results)
 
 
 def _entry(data: bytes) -> File:

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backend_helpers import needs_backend
 from bundle_helpers import edit_manifest, make_bundle, sample
 from cli_helpers import one_line
 
 from getgan.runtime.images import read_image, write_image
+
+pytestmark = needs_backend
 
 # A module that is None in sys.modules cannot be imported: the clinic's installation.
 CLINIC = "import sys; sys.modules.update(torch=None, onnx=None, onnxscript=None, safetensors=None)\n"

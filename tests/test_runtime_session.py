@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backend_helpers import INSTALLED, needs_backend, needs_onnxruntime, needs_openvino
 from bundle_helpers import make_bundle, network, noise, reencoded, replace_file, sample
 
 from getgan.errors import BundleError, ConfigError, DeviceError
@@ -23,9 +23,7 @@ from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.runtime.session import CANDIDATES, Session, open_session
 
 HAS_BF16 = bool(set(cpu_flags()[0] or ()) & set(BF16_FLAGS))
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
-)
+pytestmark = needs_backend
 needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this CPU has no bf16 instructions")
 
 
@@ -72,6 +70,7 @@ def faces(opened: Session) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 @needs_openvino
+@needs_onnxruntime
 def test_openvino_and_onnxruntime_give_the_same_picture(bundle: Bundle) -> None:
     with (
         open_session(bundle, backend="openvino", precision="fp32") as one,
@@ -134,9 +133,7 @@ def test_auto_takes_the_fastest_and_says_what_and_why(bundle: Bundle) -> None:
         expected = next(
             c
             for c in CANDIDATES
-            if c.device == "cpu"
-            and not (c.backend == "openvino" and importlib.util.find_spec("openvino") is None)
-            and not (c.precision == "bf16" and not HAS_BF16)
+            if c.device == "cpu" and c.backend in INSTALLED and not (c.precision == "bf16" and not HAS_BF16)
         )
         assert (info.backend, info.precision) == (expected.backend, expected.precision)
         assert info.why.startswith(
@@ -151,6 +148,7 @@ def test_auto_takes_the_fastest_and_says_what_and_why(bundle: Bundle) -> None:
         assert info.self_test.seconds > 0
 
 
+@needs_onnxruntime
 def test_fp16_on_the_cpu_runs_only_by_name(bundle: Bundle) -> None:
     with open_session(bundle, precision="fp16", device="cpu") as half:
         assert (half.info.backend, half.info.precision) == ("onnxruntime", "fp16")
@@ -163,7 +161,7 @@ def test_fp16_on_the_cpu_runs_only_by_name(bundle: Bundle) -> None:
 def test_threads_are_what_was_asked_for(bundle: Bundle) -> None:
     from getgan.runtime.devices import available_cores
 
-    for backend in ("onnxruntime", "auto"):
+    for backend in (*INSTALLED, "auto"):
         with open_session(bundle, threads=1, backend=backend) as opened:
             assert opened.info.threads == 1
     with open_session(bundle) as opened:
@@ -190,9 +188,7 @@ def test_a_closed_session_says_so(bundle: Bundle) -> None:
 
 
 def test_results_are_the_callers_own(bundle: Bundle) -> None:
-    for backend in ("openvino", "onnxruntime"):
-        if importlib.util.find_spec(backend) is None:
-            continue
+    for backend in INSTALLED:
         with open_session(bundle, backend=backend) as opened:
             first = opened.run(tensor_from_images([sample(32, 1)]))["face"]
             kept = first.copy()
@@ -286,6 +282,7 @@ def test_a_gpu_without_its_onnxruntime(bundle: Bundle, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has an NVIDIA driver")
+@needs_onnxruntime
 def test_a_package_without_cuda_is_a_fault_and_auto_goes_on(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +294,7 @@ def test_a_package_without_cuda_is_a_fault_and_auto_goes_on(
         assert "onnxruntime cuda fp16: onnxruntime-gpu has no CUDA" in opened.info.warnings[0]
 
 
+@needs_onnxruntime
 def test_without_openvino_auto_takes_onnxruntime(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "openvino")
     with open_session(bundle) as opened:
@@ -326,6 +324,7 @@ def test_without_any_backend_the_command_is_named(bundle: Bundle, monkeypatch: p
 
 
 @needs_openvino
+@needs_onnxruntime
 def test_an_openvino_that_cannot_be_imported_is_reported(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,6 +387,7 @@ def test_another_network_with_the_right_hash(folder: Path) -> None:
         open_session(Bundle.open(folder), precision="fp32")
 
 
+@needs_onnxruntime
 def test_a_backend_that_gives_other_pictures_is_reported_and_passed_over(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +410,7 @@ def test_nan_in_the_self_test(folder: Path) -> None:
         open_session(Bundle.open(folder), precision="fp32")
 
 
+@needs_onnxruntime
 def test_every_engine_that_fails_is_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[Engine] = []
     from getgan.runtime.backends.onnxruntime import OnnxRuntimeEngine
@@ -434,9 +435,7 @@ def test_graphs_that_are_none_and_graphs_of_other_names(folder: Path) -> None:
         (network(), r"the graph has .*, the manifest says \('image', 'face', 'occlusion'\)"),
     ):
         replace_file(folder, "graphs/fp32.onnx", graph)
-        for backend in ("openvino", "onnxruntime"):
-            if importlib.util.find_spec(backend) is None:
-                continue
+        for backend in INSTALLED:
             with pytest.raises(DeviceError, match=message) as caught:
                 open_session(Bundle.open(folder), backend=backend, precision="fp32")
             assert "\n" not in str(caught.value)

@@ -1,0 +1,24 @@
+"""Which backends this environment has, and marks for the tests that need one.
+
+GETGAN_TEST_BACKENDS, like "openvino,onnxruntime" or "" for none, says which must be there: if it is set and
+not true, nothing runs, so that a backend that got lost fails the tests and does not skip them.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import pytest
+
+from getgan.runtime.session import BACKENDS
+
+INSTALLED = tuple(name for name in BACKENDS if find_spec(name))
+
+_promised = os.environ.get("GETGAN_TEST_BACKENDS")
+if _promised is not None and set(_promised.split(",")) - {""} != set(INSTALLED):
+    raise RuntimeError(f"found the backends {INSTALLED}; GETGAN_TEST_BACKENDS wants {_promised!r}")
+
+needs_backend = pytest.mark.skipif(not INSTALLED, reason="no backend is installed")
+needs_openvino = pytest.mark.skipif("openvino" not in INSTALLED, reason="openvino is not installed")
+needs_onnxruntime = pytest.mark.skipif("onnxruntime" not in INSTALLED, reason="onnxruntime is not installed")

@@ -1,0 +1,68 @@
+"""ONNX graphs as bytes without the onnx package, so that the runtime's tests need none.
+
+Field numbers are those of onnx.proto3, as in getgan.runtime.doctor.onnxbytes, which this extends by what a
+generator needs: several outputs, sides that are names, attributes that are text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from getgan.runtime.doctor.onnxbytes import _bytes, _integer
+
+FLOAT, FLOAT16 = 1, 10
+KINDS = {"float32": FLOAT, "int64": 7, "float16": FLOAT16}
+IR_VERSION = 8
+OPSET = 18
+
+Attribute = int | str | list[int]
+Sides = Sequence[int | str]
+
+
+@dataclass
+class GraphWriter:
+    """Nodes and constants in the order of their addition; a node carries its output's name."""
+
+    data: bytes = b""
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """An initializer."""
+        tensor = b"".join(_integer(1, side) for side in value.shape) + _integer(2, KINDS[str(value.dtype)])
+        raw = value.astype(value.dtype.newbyteorder("<")).tobytes()
+        self.data += _bytes(5, tensor + _bytes(8, name.encode()) + _bytes(9, raw))
+        return name
+
+    def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Attribute) -> str:
+        """A node with one output."""
+        node = b"".join(_bytes(1, name.encode()) for name in inputs)
+        node += _bytes(2, output.encode()) + _bytes(3, output.encode()) + _bytes(4, op.encode())
+        node += b"".join(_bytes(5, _attribute(name, value)) for name, value in attributes.items())
+        self.data += _bytes(1, node)
+        return output
+
+    def model(self, inputs: Mapping[str, Sides], outputs: Mapping[str, Sides]) -> bytes:
+        """The whole file; every input and output is float32."""
+        graph = self.data + _bytes(2, b"test")
+        graph += b"".join(_bytes(11, _value(name, sides)) for name, sides in inputs.items())
+        graph += b"".join(_bytes(12, _value(name, sides)) for name, sides in outputs.items())
+        return _integer(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, _integer(2, OPSET))
+
+
+def _attribute(name: str, value: Attribute) -> bytes:
+    data = _bytes(1, name.encode())
+    if isinstance(value, int):
+        return data + _integer(3, value) + _integer(20, 2)  # INT
+    if isinstance(value, str):
+        return data + _bytes(4, value.encode()) + _integer(20, 3)  # STRING
+    return data + b"".join(_integer(8, item) for item in value) + _integer(20, 7)  # INTS
+
+
+def _value(name: str, sides: Sides) -> bytes:
+    shape = b"".join(
+        _bytes(1, _bytes(2, side.encode()) if isinstance(side, str) else _integer(1, side)) for side in sides
+    )
+    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _integer(1, FLOAT) + _bytes(2, shape)))
