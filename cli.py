@@ -416,6 +416,7 @@ def main() -> None:
     except GetganError as error:
         print(f"getgan: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("getgan: stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Typer makes this of Ctrl-C, without a word
+            print("getgan: stopped", file=sys.stderr)
+        raise

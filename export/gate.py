@@ -114,7 +114,8 @@ class Gate:
         for reference in self.references:
             found = backend.run(reference.input)["face"]
             record = self._compare(precision, reference, found)
-            if record.failures and look_for_undetermined:
+            # Only a hard picture may have no right answer: of a real one every backend must give PyTorch's.
+            if record.failures and look_for_undetermined and reference.image.kind == "hard":
                 self._look_at_rounding(reference)
                 record = self._compare(precision, reference, found)
             records.append(record)

@@ -99,8 +99,9 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(bundle: Path, scans: Pa
     while len(list(out.glob("*.png"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
+    told, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert errors.splitlines()[-1] == "getgan: stopped"
     assert "interrupted: what is written is whole; the same command goes on" in told
     written = list(out.rglob("*.png"))
     assert 3 <= len(written) < 403
