@@ -33,7 +33,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 def decode_file(path: Path) -> NDArray[np.uint8]:
     """As `read_image`, for callers that say which file it was: the DataError does not."""
-    return image_from_bytes(_read(path))
+    return image_from_bytes(read_file(path))
 
 
 def image_from_bytes(data: bytes) -> NDArray[np.uint8]:
@@ -117,10 +117,11 @@ def size_from_header(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def _read(path: Path) -> bytes:
-    if path.is_dir():
-        raise DataError("is a folder; wanted an image file")
+def read_file(path: Path) -> bytes:
+    """An image file's bytes, at most MAX_BYTES; the DataError does not say which file it was."""
     try:
+        if path.is_dir():
+            raise DataError("is a folder; wanted an image file")
         if not path.exists():
             raise DataError("no such file; wanted an image")
         if not path.is_file():

@@ -30,6 +30,9 @@ class Pending:
     index: int
     time: float | None
     read: Callable[[], Image]  # DataError says why it cannot be had; the others still can
+    # SHA-256 of the input file's bytes, of which `read` decodes exactly these; "" where there is no file, as
+    # with a camera. DataError as `read`.
+    sha256: Callable[[], str] = str
 
     def frame(self) -> Frame:
         """The decoded frame; DataError."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from getgan.errors import ConfigError, DataError
-from getgan.runtime.images import KINDS, SUFFIXES, decode_file, natural_key
+from getgan.runtime.images import KINDS, SUFFIXES, natural_key
 from getgan.runtime.media.camera import TIMEOUT_S, URL_SCHEMES, Camera
 from getgan.runtime.media.frames import Image, Pending, Source
+from getgan.runtime.media.inputs import pending_image
 from getgan.runtime.media.video import VIDEO_SUFFIXES, VideoFile, quiet_opencv
 
 
@@ -63,7 +64,7 @@ class ImageFiles:
     def __iter__(self) -> Iterator[Pending]:
         for index, name in enumerate(self.names):
             path = self.folder / name if self.folder else self.path
-            yield Pending(name, index, None, partial(decode_file, path))
+            yield pending_image(path, name, index)
         for index, error in enumerate(self._unreadable, len(self.names)):
             yield Pending(os.fspath(error.filename), index, None, partial(_raise_unreadable, error))
 
