@@ -253,7 +253,7 @@ def run(
         float, typer.Option(help="Seconds without a frame after which a camera is gone.", min=0.1)
     ] = 5.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Translate again what has its output already.")
+        bool, typer.Option("--overwrite", help="Replace older outputs of getgan's, never other files.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures and the summary only.")] = False,
     json: Json = False,
@@ -281,7 +281,9 @@ def run(
             options,
             on_session=lambda info: _tell(info, line),
             on_progress=lambda progress: line.show(progress.text()),
-            on_failure=lambda failure: line.message(f"failed: {failure.name}: {failure.reason}"),
+            on_failure=lambda failure: line.message(
+                f"{'refused' if failure.refused else 'failed'}: {failure.name}: {failure.reason}"
+            ),
         )
     print(report.to_json() if json else report.text())
     raise typer.Exit(report.summary.exit_code)

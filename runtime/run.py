@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -10,8 +11,9 @@ from pathlib import Path
 from getgan import __version__
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.media.camera import TIMEOUT_S
-from getgan.runtime.media.origin import Origin, claim_folder
-from getgan.runtime.media.sinks import View, is_folder, open_sink
+from getgan.runtime.media.outputs import plan_output
+from getgan.runtime.media.record import Recipe
+from getgan.runtime.media.sinks import View
 from getgan.runtime.media.sources import open_source
 from getgan.runtime.pipeline import Pipeline, PipelineOptions
 from getgan.runtime.session import SessionInfo, open_session
@@ -70,33 +72,37 @@ def run_bundle(
     """
     bundle = Bundle.open(bundle_path)
     source = open_source(source_text, timeout=options.timeout)
-    try:
-        sink = open_sink(output, source, view=options.view, overwrite=options.overwrite)
-        session = open_session(
-            bundle,
-            device=options.device,
-            precision=options.precision,
-            backend=options.backend,
-            threads=options.threads,
-        )
-        with session:
+    with contextlib.closing(source):
+        plan = plan_output(output, source, view=options.view, overwrite=options.overwrite)
+        with (
+            contextlib.closing(plan),
+            open_session(
+                bundle,
+                device=options.device,
+                precision=options.precision,
+                backend=options.backend,
+                threads=options.threads,
+            ) as session,
+        ):
             pipeline = Pipeline(session, bundle.manifest.contract, options.pipeline)
-            if is_folder(output):
-                claim_folder(output, _origin(bundle, pipeline, options), overwrite=options.overwrite)
+            sink = plan.open(recipe_of(bundle, session.info, pipeline))
             on_session(session.info)
-            summary = translate(
-                source,
-                sink,
-                pipeline,
-                overwrite=options.overwrite,
-                on_progress=on_progress,
-                on_failure=on_failure,
-            )
+            summary = translate(source, sink, pipeline, on_progress=on_progress, on_failure=on_failure)
             return RunReport(str(bundle.path), bundle.sha256, str(output), session.info, summary)
-    finally:
-        source.close()
 
 
-def _origin(bundle: Bundle, pipeline: Pipeline, options: RunOptions) -> Origin:
+def recipe_of(bundle: Bundle, session: SessionInfo, pipeline: Pipeline) -> Recipe:
+    """Everything that decides a pixel of the run's outputs."""
     chosen = pipeline.options
-    return Origin(bundle.sha256, pipeline.size, chosen.fit, chosen.label, chosen.output_size, options.view)
+    return Recipe(
+        getgan=__version__,
+        bundle=bundle.sha256,
+        precision=session.precision,
+        backend=session.version,
+        device=session.device.partition(":")[0],
+        size=pipeline.size,
+        fit=chosen.fit,
+        output_size=chosen.output_size,
+        label=chosen.label,
+        region="",
+    )

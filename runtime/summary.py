@@ -14,12 +14,16 @@ MAX_FAILURES = 1000  # kept with their reasons; a camera may fail for days
 MAX_TIMES = 10_000  # the last frames, of which the medians are
 
 
+REFUSED_EXIT_CODE = 3
+
+
 @dataclass(frozen=True)
 class Failure:
     """A frame without an output, and why, in one line."""
 
     name: str
     reason: str
+    refused: bool = False  # by the guard: the picture cannot be shown, and nothing is wrong with the machine
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ class Stages:
 class Progress:
     """How far it is."""
 
-    done: int  # frames translated, skipped or failed
+    done: int  # frames translated, skipped, failed or refused
     total: int | None
     failed: int
+    refused: int
     rate: float  # translated frames per second; 0 = none yet
     eta: float | None  # seconds; None = not known
 
@@ -53,6 +58,7 @@ class Progress:
         """One short line."""
         total = "" if self.total is None else f"/{self.total}"
         failed = f", {self.failed} failed" if self.failed else ""
+        failed += f", {self.refused} refused" if self.refused else ""
         eta = "" if self.eta is None else f", {clock(self.eta)} left"
         return f"{self.done}{total}, {self.rate:.2f}/s{eta}{failed}"
 
@@ -61,30 +67,34 @@ class Progress:
 class Summary:
     """How a translation ended."""
 
-    frames: int  # that the source gave: translated + skipped + failed
+    frames: int  # that the source gave: translated + skipped + failed + refused
     translated: int
-    skipped: int  # whole outputs stood there already
+    skipped: int  # the same picture stood there already
     failed: int
+    refused: int  # by the guard
     dropped: int  # frames of a camera that nobody had time for
     seconds: float
     rate: float  # translated frames per second, from the first one on
     stages: Stages
     failures: tuple[Failure, ...] = ()  # the first MAX_FAILURES
     stopped: str = ""  # why it ended early: a full disk, a camera that went away, a file that is cut off
-    interrupted: bool = False  # Ctrl-C or SIGTERM
+    interrupted: bool = False  # Ctrl-C, SIGTERM, SIGHUP
 
     @property
     def exit_code(self) -> int:
-        """0: every frame has its output; 1: some have not; 130: interrupted."""
+        """0: every frame has its output; 1: a fault; 3: the guard refused some; 130: interrupted."""
         if self.interrupted:
             return 130
-        return 1 if self.failed or self.stopped else 0
+        if self.failed or self.stopped:
+            return 1
+        return REFUSED_EXIT_CODE if self.refused else 0
 
     def text(self) -> str:
         """For people; the failures were told as they happened."""
         parts = [f"{self.translated} translated"]
         parts += [f"{self.skipped} skipped (there already)"] if self.skipped else []
         parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.refused} refused by the guard"] if self.refused else []
         parts += [f"{self.dropped} dropped (came faster than they were translated)"] if self.dropped else []
         lines = [f"{', '.join(parts)} in {self.seconds:.1f} s ({self.rate:.2f}/s)"]
         if self.translated:

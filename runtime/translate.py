@@ -11,10 +11,13 @@ from types import FrameType
 from typing import Protocol
 
 from getgan.errors import DataError, GetganError, OutputError
-from getgan.runtime.media.frames import Frame, Image, Source, one_line
+from getgan.runtime.media.frames import Image, Pending, Source, one_line
 from getgan.runtime.media.sinks import Sink
 from getgan.runtime.pipeline import Result
 from getgan.runtime.summary import MAX_FAILURES, Failure, Progress, Summary, Times
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
 
 
 class Translator(Protocol):
@@ -29,19 +32,23 @@ def translate(
     sink: Sink,
     pipeline: Translator,
     *,
-    overwrite: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_failure: Callable[[Failure], None] = lambda failure: None,
 ) -> Summary:
-    """Translate all frames that have no output yet, or with overwrite all; closes source and sink.
+    """Translate all frames whose output does not stand there yet; closes source and sink.
 
-    A frame that fails (damaged file, picture refused by the guard) is told to on_failure and counted, the
-    others are still done. A full disk, a lost camera, a backend that breaks and Ctrl-C end it; the summary
-    says which. on_failure is not called again for a video's frame that fails as the one before did.
+    A frame that fails (damaged file, an output that is another picture's) or that the guard refuses is told
+    to on_failure and counted, the others are still done. A full disk, a lost camera, a backend that breaks
+    and a signal end it; the summary says which. on_failure is not called again for a video's frame that
+    fails as the one before did.
     """
-    job = _Job(source, sink, pipeline, overwrite, on_progress, on_failure)
-    with _stop_on_sigterm():
+    job = _Job(source, sink, pipeline, on_progress, on_failure)
+    with job.stop_on_signals():
         return job.run()
+
+
+class _Stop(Exception):
+    """A signal came while the job waited for its source."""
 
 
 class _Job:
@@ -52,127 +59,148 @@ class _Job:
         source: Source,
         sink: Sink,
         pipeline: Translator,
-        overwrite: bool,
         on_progress: Callable[[Progress], None],
         on_failure: Callable[[Failure], None],
     ) -> None:
         self._source = source
         self._sink = sink
         self._pipeline = pipeline
-        self._overwrite = overwrite
         self._on_progress = on_progress
         self._on_failure = on_failure
-        self._translated = self._skipped = self._failed = 0
+        self._translated = self._skipped = self._failed = self._refused = 0
         self._failures: list[Failure] = []
         self._last_reason = ""
         self._times = Times()
         self._start = time.perf_counter()
         self._work_start: float | None = None  # skipping is quick, and no part of the rate
+        self._waiting = self._signalled = False
 
     def run(self) -> Summary:
         """Work until the end, whatever kind of end it is, and leave only whole files."""
-        stopped, interrupted = "", False
-        keep = self._source.live  # what a camera saw cannot be had again; a video can be translated again
+        stopped, keep = "", self._source.live  # what a camera saw cannot be had again
         try:
             self._work()
-            keep = True
+            keep = keep or not self._signalled
+        except _Stop:
+            pass
         except DataError as error:  # the source ended before its time: what came before is all there is
             stopped, keep = one_line(error), True
         except GetganError as error:
             stopped = one_line(error)
-        except KeyboardInterrupt:
-            interrupted = True
         finally:
             self._source.close()
             try:
                 self._sink.close(keep=keep)
             except OutputError as error:
                 stopped = stopped or one_line(error)
-        return self._summary(stopped, interrupted)
+        return self._summary(stopped)
 
     def _work(self) -> None:
-        for pending in self._source:
-            frame: Frame | None = None
+        frames = iter(self._source)
+        while not self._signalled and (pending := self._next(frames)) is not None:
             try:
-                if not self._overwrite and self._sink.has(pending):
-                    self._skipped += 1
-                    self._report()
-                    continue
-                # No threads that read ahead and write behind. Measured on 2 cores, OpenVINO bf16, 91 ms of
-                # network: they win nothing for 256x256 PNG, 8 % for 1024x768 (129 to 119 ms).
-                start = time.perf_counter()
-                self._work_start = self._work_start or start
-                frame = pending.frame()
-                decoded = time.perf_counter()
-                (result,) = self._pipeline.translate([frame.image])
-                self._put(frame, decoded - start, result)
+                self._one(pending)
             except DataError as error:
-                self._fail(pending.name, error, frame)
+                self._fail(pending, error, refused=isinstance(error, _Refused))
+            self._report()
 
-    def _put(self, frame: Frame, decode: float, result: Result) -> None:
-        if result.image is None:
-            raise DataError(f"the picture was refused: {result.fault}; the frame has no output")
+    def _next(self, frames: Iterator[Pending]) -> Pending | None:
+        """The source's next frame, None at its end; only here a signal breaks in: a camera may be silent."""
+        self._waiting = True
+        try:
+            if self._signalled:
+                raise _Stop
+            return next(frames, None)
+        finally:
+            self._waiting = False
+
+    def _one(self, pending: Pending) -> None:
+        if self._sink.has(pending):
+            self._skipped += 1
+            return
+        # No threads that read ahead and write behind. Measured on 2 cores, OpenVINO bf16, 91 ms of
+        # network: they win nothing for 256x256 PNG, 8 % for 1024x768 (129 to 119 ms).
         start = time.perf_counter()
+        self._work_start = self._work_start or start
+        frame = pending.frame()
+        decoded = time.perf_counter()
+        (result,) = self._pipeline.translate([frame.image])
+        if result.image is None:
+            raise _Refused(f"the picture was refused: {result.fault}; the frame has no output")
+        ready = time.perf_counter()
         self._sink.put(frame, result.image)
         timings = result.timings
-        self._times.add((decode, timings.pre, timings.network, timings.post, time.perf_counter() - start))
+        encode = time.perf_counter() - ready
+        self._times.add((decoded - start, timings.pre, timings.network, timings.post, encode))
         self._translated += 1
         self._last_reason = ""
-        self._report()
 
-    def _fail(self, name: str, error: DataError, frame: Frame | None) -> None:
-        if frame is not None:
-            self._sink.put(frame, None)
-        failure = Failure(one_line(name), one_line(error))
-        self._failed += 1
+    def _fail(self, pending: Pending, error: DataError, *, refused: bool) -> None:
+        note = self._sink.lose(pending, str(error))
+        reason = one_line(f"{error}; {note}" if note else error)
+        failure = Failure(one_line(pending.name), reason, refused)
+        if refused:
+            self._refused += 1
+        else:
+            self._failed += 1
         if len(self._failures) < MAX_FAILURES:
             self._failures.append(failure)
         # A black camera refuses 30 pictures a second for one reason.
         if self._source.fps is None or failure.reason != self._last_reason:
             self._on_failure(failure)
         self._last_reason = failure.reason
-        self._report()
 
     def _report(self) -> None:
-        done = self._translated + self._skipped + self._failed
+        done = self._translated + self._skipped + self._failed + self._refused
         total, rate = self._source.total, self._rate()
         # A container's number of frames may be too small by a few.
         left = None if total is None or not rate else max(0, total - done) / rate
-        self._on_progress(Progress(done, total, self._failed, rate, left))
+        self._on_progress(Progress(done, total, self._failed, self._refused, rate, left))
 
     def _rate(self) -> float:
         if self._work_start is None or not self._translated:
             return 0.0
         return self._translated / (time.perf_counter() - self._work_start)
 
-    def _summary(self, stopped: str, interrupted: bool) -> Summary:
+    def _summary(self, stopped: str) -> Summary:
         return Summary(
-            frames=self._translated + self._skipped + self._failed,
+            frames=self._translated + self._skipped + self._failed + self._refused,
             translated=self._translated,
             skipped=self._skipped,
             failed=self._failed,
+            refused=self._refused,
             dropped=self._source.dropped,
             seconds=time.perf_counter() - self._start,
             rate=self._rate(),
             stages=self._times.stages(),
             failures=tuple(self._failures),
             stopped=stopped,
-            interrupted=interrupted,
+            interrupted=self._signalled,
         )
 
+    @contextlib.contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """Let Ctrl-C, SIGTERM (systemd, docker) and SIGHUP (a closed terminal) end the job between frames.
 
-@contextlib.contextmanager
-def _stop_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM (systemd, timeout, docker stop) end the job as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
+        They set a flag. An exception out of a handler could strike between a frame's writing and its being
+        counted, or while a video is put in place.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may set handlers
+            return
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def interrupt(number: int, stack: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def _on_signal(self, number: int, stack: FrameType | None) -> None:
+        self._signalled = True
+        if self._waiting:
+            self._waiting = False
+            raise _Stop
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+
+class _Refused(DataError):
+    """The guard refused the network's picture."""

@@ -19,7 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.runtime.images import bytes_from_image, write_image
-from getgan.runtime.media.sinks import View, open_sink
+from getgan.runtime.media.frames import Source
+from getgan.runtime.media.outputs import plan_output
+from getgan.runtime.media.record import Recipe, Stamp
+from getgan.runtime.media.sinks import Sink, View
 from getgan.runtime.media.sources import open_source
 from getgan.runtime.media.video import quiet_opencv
 from getgan.runtime.pipeline import Result, Timings
@@ -27,6 +30,19 @@ from getgan.runtime.summary import Failure, Progress, Summary
 from getgan.runtime.translate import translate
 
 Picture = NDArray[np.uint8]
+RECIPE = Recipe(
+    getgan="0",
+    bundle="b" * 64,
+    precision="fp32",
+    backend="fake 1",
+    device="cpu",
+    size=32,
+    fit="fit",
+    output_size="input",
+    label=True,
+    region="",
+)
+STAMP = Stamp(RECIPE)
 
 quiet_opencv()  # before the videos that the tests write themselves: FFmpeg asks once
 
@@ -89,20 +105,26 @@ def run(
     view: View = "output",
     overwrite: bool = False,
     timeout: float = 5.0,
+    recipe: Recipe | None = None,
     told: list[Failure] | None = None,
     progress: list[Progress] | None = None,
 ) -> Summary:
     """The whole job."""
     opened = open_source(str(source), timeout=timeout)
-    sink = open_sink(output, opened, view=view, overwrite=overwrite)
-    return translate(
-        opened,
-        sink,
-        pipeline or FakePipeline(),
-        overwrite=overwrite,
-        on_failure=(told if told is not None else []).append,
-        on_progress=(progress if progress is not None else []).append,
-    )
+    with contextlib.closing(plan_output(output, opened, view=view, overwrite=overwrite)) as plan:
+        return translate(
+            opened,
+            plan.open(recipe or RECIPE),
+            pipeline or FakePipeline(),
+            on_failure=(told if told is not None else []).append,
+            on_progress=(progress if progress is not None else []).append,
+        )
+
+
+def open_sink(output: Path, source: Source, *, view: View = "output", overwrite: bool = False) -> Sink:
+    """A sink whose output nobody else asks for."""
+    with contextlib.closing(plan_output(output, source, view=view, overwrite=overwrite)) as plan:
+        return plan.open(RECIPE)
 
 
 @contextlib.contextmanager

@@ -8,21 +8,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from frame_helpers import mjpeg_server, picture, read_video, write_folder, write_video
+from frame_helpers import (
+    STAMP,
+    mjpeg_server,
+    open_sink,
+    picture,
+    read_video,
+    write_folder,
+    write_video,
+)
 
 from getgan.errors import ConfigError, DataError, OutputError
-from getgan.runtime.images import read_image, write_image
+from getgan.runtime.images import read_image
 from getgan.runtime.media.frames import Frame, Pending
-from getgan.runtime.media.origin import RECORD_NAME, Origin, claim_folder
 from getgan.runtime.media.sidebyside import GAP, side_by_side
-from getgan.runtime.media.sinks import ImageFolderSink, View, is_whole_image, open_sink, output_name
+from getgan.runtime.media.sinks import ImageFolderSink, View, output_name
 from getgan.runtime.media.sources import ImageFiles, open_source
 from getgan.runtime.media.video import VideoFile
 from getgan.runtime.media.videowriter import VideoSink
 
 
 def still(name: str, value: int = 50) -> Frame:
-    return Frame(picture(value), name, 0)
+    return Frame(picture(value), name, 0, sha256=f"{value:064x}")
 
 
 def moment(index: int, fps: float = 10.0, value: int = 50) -> Frame:
@@ -30,7 +37,7 @@ def moment(index: int, fps: float = 10.0, value: int = 50) -> Frame:
 
 
 def pending(frame: Frame) -> Pending:
-    return Pending(frame.name, frame.index, frame.time, lambda: frame.image)
+    return Pending(frame.name, frame.index, frame.time, lambda: frame.image, lambda: frame.sha256)
 
 
 def tree(folder: Path) -> list[str]:
@@ -42,7 +49,7 @@ def tree(folder: Path) -> list[str]:
 
 def test_names_that_share_a_stem_do_not_overwrite_each_other(tmp_path: Path) -> None:
     names = ["a.bmp", "a.jpg", "a.png", "a.tiff", "sub/a.png", "sub/얼굴.JPEG"]
-    sink = ImageFolderSink(tmp_path, names)
+    sink = ImageFolderSink(tmp_path, STAMP, names)
     for number, name in enumerate(names):
         assert not sink.has(pending(still(name)))
         sink.put(still(name), picture(number))
@@ -55,7 +62,7 @@ def test_names_that_share_a_stem_do_not_overwrite_each_other(tmp_path: Path) -> 
     ("first", "second"), [("a.jpg", "a.jpg.png"), ("A.png", "a.png"), ("\u00e9.png", "e\u0301.png")]
 )
 def test_two_inputs_for_one_output_are_told(first: str, second: str, tmp_path: Path) -> None:
-    sink = ImageFolderSink(tmp_path, [first, second])
+    sink = ImageFolderSink(tmp_path, STAMP, [first, second])
     sink.put(still(first), picture())
     with pytest.raises(DataError, match=r"is that of .* too; rename one of the two"):
         sink.put(still(second), picture())
@@ -63,7 +70,7 @@ def test_two_inputs_for_one_output_are_told(first: str, second: str, tmp_path: P
 
 
 def test_a_name_that_becomes_too_long_is_that_files_trouble(tmp_path: Path) -> None:
-    sink = ImageFolderSink(tmp_path)
+    sink = ImageFolderSink(tmp_path, STAMP)
     frame = still("x" * 250 + ".jpg")
     assert not sink.has(pending(frame))
     with pytest.raises(DataError, match="too long; rename it"):
@@ -71,21 +78,10 @@ def test_a_name_that_becomes_too_long_is_that_files_trouble(tmp_path: Path) -> N
     assert tree(tmp_path) == []
 
 
-def test_only_a_whole_image_counts_as_done(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    assert not is_whole_image(path)
-    path.touch()
-    assert not is_whole_image(path)
-    write_image(path, picture())
-    assert is_whole_image(path)
-    path.write_bytes(path.read_bytes()[:-20])
-    assert not is_whole_image(path)
-
-
 def test_frames_of_a_video_get_numbers(tmp_path: Path) -> None:
-    sink = ImageFolderSink(tmp_path)
+    sink = ImageFolderSink(tmp_path, STAMP)
     sink.put(moment(3), picture())
-    sink.put(moment(12), None)
+    sink.lose(pending(moment(12)), "refused")
     assert tree(tmp_path) == ["clip.mp4-000003.png"]
 
 
@@ -107,12 +103,22 @@ def test_both_views_of_a_folder_a_file_and_a_video(tmp_path: Path) -> None:
         sink.put(still("a.png"), picture())
         sink.close(keep=True)
     assert tree(tmp_path / "out") == ["output/a.png", "side-by-side/a.png"]
-    assert tree(tmp_path / "one") == ["b-side-by-side.jpg", "b.jpg"]
+    assert tree(tmp_path / "one") == [
+        "b-side-by-side.jpg",
+        "b-side-by-side.jpg.getgan.json",
+        "b.jpg",
+        "b.jpg.getgan.json",
+    ]
     assert read_image(tmp_path / "out" / "side-by-side" / "a.png").shape == (24, 64 + GAP, 3)
     sink = open_sink(tmp_path / "v" / "o.avi", VideoFile(tmp_path / "clip.mp4"), view="both")
     sink.put(moment(0), picture())
     sink.close(keep=True)
-    assert tree(tmp_path / "v") == ["o-side-by-side.avi", "o.avi"]
+    assert tree(tmp_path / "v") == [
+        "o-side-by-side.avi",
+        "o-side-by-side.avi.getgan.json",
+        "o.avi",
+        "o.avi.getgan.json",
+    ]
 
 
 # --- what an output argument means ----------------------------------------------------------------------
@@ -171,15 +177,14 @@ def test_a_file_is_not_its_own_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("view", ["output", "both"])
-def test_a_file_that_is_there_is_not_taken_for_this_runs(view: View, tmp_path: Path) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_of_somebody_else_is_never_overwritten(view: View, overwrite: bool, tmp_path: Path) -> None:
     write_folder(tmp_path, ["a.png", "o.png"])
     source = ImageFiles(tmp_path / "a.png")
     before = (tmp_path / "o.png").read_bytes()
-    with pytest.raises(ConfigError, match=r"o\.png exists; wanted a new name, or --overwrite"):
-        open_sink(tmp_path / "o.png", source, view=view)
+    with pytest.raises(ConfigError, match=r"o\.png exists, and is not a file that getgan wrote"):
+        open_sink(tmp_path / "o.png", source, view=view, overwrite=overwrite)
     assert (tmp_path / "o.png").read_bytes() == before
-    sink = open_sink(tmp_path / "o.png", source, view=view, overwrite=True)
-    assert not sink.has(next(iter(source)))
 
 
 def test_an_unwritable_output_is_found_before_the_work(tmp_path: Path) -> None:
@@ -197,7 +202,8 @@ def test_a_cameras_video_never_overwrites_by_chance(tmp_path: Path) -> None:
         (tmp_path / "o.mp4").write_bytes(b"of yesterday")
         with pytest.raises(ConfigError, match="exists; wanted a new name"):
             open_sink(tmp_path / "o.mp4", camera)
-        open_sink(tmp_path / "o.mp4", camera, overwrite=True)
+        with pytest.raises(ConfigError, match="not a file that getgan wrote"):
+            open_sink(tmp_path / "o.mp4", camera, overwrite=True)
         camera.close()
 
 
@@ -244,10 +250,10 @@ def test_colours_of_a_video_stay(tmp_path: Path) -> None:
 def test_a_video_keeps_time(tmp_path: Path) -> None:
     """A slow camera's frames are shown until the next; two in one place cost one; a refused one is black."""
     sink = VideoSink(tmp_path / "o.avi", 10.0)
-    sink.put(Frame(picture(), "c", 0, 0.0), None)
+    sink.lose(Pending("c", 0, 0.0, picture), "refused")
     for seconds, value in ((0.2, 100), (0.5, 200), (0.51, 40)):
         sink.put(Frame(picture(), "c", 1, seconds), picture(value))
-    sink.put(Frame(picture(), "c", 2, 0.8), None)
+    sink.lose(Pending("c", 2, 0.8, picture), "refused")
     sink.put(Frame(picture(), "c", 3, 1.0), picture(220))
     sink.close(keep=True)
     shown = [round(float(frame.mean()) / 20) * 20 for frame in read_video(tmp_path / "o.avi")]
@@ -321,23 +327,3 @@ def test_a_size_that_no_codec_takes(tmp_path: Path, capfd: pytest.CaptureFixture
     sink.close(keep=False)
     assert tree(tmp_path) == []
     assert capfd.readouterr().err == ""
-
-
-# --- what made the pictures -----------------------------------------------------------------------------
-
-
-def test_a_folder_holds_pictures_of_one_origin(tmp_path: Path) -> None:
-    origin = Origin("a" * 64, 256, "fit", True, "input", "output")
-    claim_folder(tmp_path, origin)
-    claim_folder(tmp_path, origin)
-    for other in (
-        Origin("b" * 64, 256, "fit", True, "input", "output"),
-        Origin("a" * 64, 256, "fit", False, "input", "output"),
-    ):
-        with pytest.raises(ConfigError, match=r"made with (bundle aaaa|label True).*choose another folder"):
-            claim_folder(tmp_path, other)
-    claim_folder(tmp_path, Origin("b" * 64, 256, "fit", True, "input", "output"), overwrite=True)
-    assert b"bbbb" in (tmp_path / RECORD_NAME).read_bytes()
-    (tmp_path / RECORD_NAME).write_bytes(b"{")
-    with pytest.raises(ConfigError, match="no record of getgan's"):
-        claim_folder(tmp_path, origin)

@@ -20,6 +20,7 @@ from bundle_helpers import make_bundle, sample
 from frame_helpers import (
     FakePipeline,
     mjpeg_server,
+    open_sink,
     picture,
     read_video,
     run,
@@ -31,7 +32,6 @@ from getgan.errors import ConfigError, DataError, DeviceError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.images import read_image, write_image
 from getgan.runtime.media.sidebyside import GAP
-from getgan.runtime.media.sinks import open_sink
 from getgan.runtime.media.sources import open_source
 from getgan.runtime.pipeline import Pipeline, Result
 from getgan.runtime.session import open_session
@@ -72,9 +72,11 @@ def test_bad_files_cost_themselves_alone(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == ["1.png", "3.png", "5.jpg.png", "6.jpg.png"]
     assert [failure.name for failure in told] == ["2.png", "4.png", "7\\n.png", "8.png"]
     reasons = ("cut off", "is no image that getgan reads", "empty file", "picture was refused: all NaN")
+    assert [failure.refused for failure in told] == [False, False, False, True]
     for failure, reason in zip(told, reasons, strict=True):
         assert reason in failure.reason and "\n" not in failure.reason
-    assert (summary.translated, summary.failed, summary.frames, summary.exit_code) == (4, 4, 8, 1)
+    assert (summary.translated, summary.failed, summary.refused) == (4, 3, 1)
+    assert (summary.frames, summary.exit_code) == (8, 1)
     assert summary.failures == tuple(told)
     assert json.loads(summary.to_json())["failures"][0]["name"] == "2.png"
 
@@ -93,7 +95,7 @@ def test_names_that_are_no_unicode_are_translated_and_reported(tmp_path: Path) -
 def test_the_second_run_does_what_is_missing(tmp_path: Path) -> None:
     write_folder(tmp_path / "in", ["1.png", "2.png", "3.png"])
     run(tmp_path / "in", tmp_path / "out")
-    (tmp_path / "out" / "2.png").write_bytes(b"")  # no whole picture
+    (tmp_path / "out" / "2.png").unlink()
     (tmp_path / "out" / "3.png").unlink()
     pipeline = FakePipeline()
     summary = run(tmp_path / "in", tmp_path / "out", pipeline)
@@ -217,7 +219,7 @@ def test_a_video_that_is_cut_off_keeps_its_first_frames(tmp_path: Path) -> None:
     summary = run(tmp_path / "clip.avi", tmp_path / "out" / "o.mp4")
     assert "is cut off or damaged after frame" in summary.stopped and summary.exit_code == 1
     assert len(read_video(tmp_path / "out" / "o.mp4")) == summary.translated > 5
-    assert tree(tmp_path / "out") == ["o.mp4"]
+    assert tree(tmp_path / "out") == ["o.mp4", "o.mp4.getgan.json"]
 
 
 def test_refused_frames_of_a_video_are_black_and_told_once(tmp_path: Path) -> None:
@@ -230,7 +232,7 @@ def test_refused_frames_of_a_video_are_black_and_told_once(tmp_path: Path) -> No
 
     told: list[Failure] = []
     summary = run(tmp_path / "clip.avi", tmp_path / "o.avi", Blinking(), told=told)
-    assert (summary.translated, summary.failed, len(told), summary.exit_code) == (6, 3, 1, 1)
+    assert (summary.translated, summary.refused, len(told), summary.exit_code) == (6, 3, 1, 3)
     assert [float(frame.mean()) < 5 for frame in read_video(tmp_path / "o.avi")] == [
         n in (2, 3, 4) for n in range(9)
     ]
@@ -336,7 +338,7 @@ def test_a_stop_in_a_video_leaves_nothing_and_in_a_camera_what_it_saw(tmp_path: 
     assert (done.returncode, done.stderr, tree(out)) == (130, "", [])
     with mjpeg_server(1000) as url:
         done = interrupted(url, out / "cam.avi", out / ".getgan-*.avi", signal.SIGINT, later=0.5)
-    assert (done.returncode, done.stderr, tree(out)) == (130, "", ["cam.avi"])
+    assert (done.returncode, done.stderr, tree(out)) == (130, "", ["cam.avi", "cam.avi.getgan.json"])
     assert read_video(out / "cam.avi")
 
 

@@ -20,6 +20,7 @@ class Frame:
     name: str  # path below the input folder with /, the file's own name, or the camera's
     index: int  # 0-based, within the source
     time: float | None = None  # seconds since the first frame, of a video or a camera
+    sha256: str = ""  # of the input file's bytes; "" = there is no file, as with a camera
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Pending:
 
     def frame(self) -> Frame:
         """The decoded frame; DataError."""
-        return Frame(self.read(), self.name, self.index, self.time)
+        return Frame(self.read(), self.name, self.index, self.time, self.sha256())
 
 
 class Source(Protocol):

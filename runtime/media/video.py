@@ -11,6 +11,7 @@ import numpy as np
 from getgan.errors import DataError
 from getgan.runtime.images import MAX_PIXELS
 from getgan.runtime.media.frames import Image, Pending
+from getgan.runtime.media.record import sha256_of_file
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 DEFAULT_FPS = 25.0  # where a video or a camera states none, or one that no camera has
@@ -31,8 +32,10 @@ class VideoFile:
 
         quiet_opencv()
         self.path = path
+        self._digest = ""
         if not os.access(path, os.R_OK):
             raise DataError(f"{path}: cannot be read; check its permissions")
+        self._identity = _identity(path)
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise DataError(
@@ -55,7 +58,7 @@ class VideoFile:
     def __iter__(self) -> Iterator[Pending]:
         index = 0
         while self._capture.grab():
-            yield Pending(self.path.name, index, index / self.fps, self._retrieve)
+            yield Pending(self.path.name, index, index / self.fps, self._retrieve, self._sha256)
             index += 1
         if index == 0:
             raise DataError(f"{self.path}: holds no frame that can be decoded; copy it again")
@@ -71,11 +74,30 @@ class VideoFile:
         """Close the file."""
         self._capture.release()
 
+    def _sha256(self) -> str:
+        """Of the whole file, hashed when it is first asked for; DataError if it is not the one opened."""
+        if not self._digest:
+            try:
+                digest = sha256_of_file(self.path)
+                same = _identity(self.path) == self._identity
+            except OSError as error:
+                raise DataError(f"cannot be read again ({error.strerror}); copy the file again") from error
+            if not same:
+                raise DataError("changed while it was read; run it again")
+            self._digest = digest
+        return self._digest
+
     def _retrieve(self) -> Image:
         done, image = self._capture.retrieve()
         if not done or image is None:
             raise DataError("frame cannot be decoded; copy the file again")
         return rgb_from_capture(self.path.name, np.asarray(image, np.uint8))
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced; OSError."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def rgb_from_capture(name: str, image: Image) -> Image:

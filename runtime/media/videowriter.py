@@ -44,27 +44,29 @@ class VideoSink:
         self._shown: Image | None = None  # BGR; None = black
         self._written = 0
 
-    def has(self, pending: Pending) -> bool:
-        """Never: `open_sink` took only a new name, or one to overwrite."""
-        return False
-
-    def put(self, frame: Frame, picture: Image | None) -> None:
+    def put(self, frame: Frame, picture: Image) -> None:
         """Show the picture from the frame's time on; OutputError if the codec or the disk refuses."""
-        place = round((frame.time or 0.0) * self._fps)
         if self._writer is None:
-            if picture is None:
-                return
             self._open(self._view(frame, picture))
+        self._show(frame.time, self._fitted(self._view(frame, picture)))
+
+    def lose(self, pending: Pending, reason: str) -> None:
+        """Show from the frame's time on that it has no picture."""
+        if self._writer is not None:
+            self._show(pending.time, None)
+
+    def _show(self, time: float | None, picture: Image | None) -> None:
+        place = round((time or 0.0) * self._fps)
         while self._written < place:
             self._write()
-        self._shown = None if picture is None else self._fitted(self._view(frame, picture))
+        self._shown = picture
         if self._written == place:
             self._write()
 
-    def close(self, *, keep: bool) -> None:
-        """Put the video in place if it has frames that can be read back; else remove it."""
+    def close(self, *, keep: bool) -> list[Path]:
+        """Put the video in place if it has frames that can be read back, else remove it; what was put."""
         if self._writer is None:
-            return
+            return []
         self._writer.release()
         self._writer = None
         try:
@@ -73,11 +75,13 @@ class VideoSink:
                 with open(self._temporary, "rb") as file:
                     os.fsync(file.fileno())
                 os.replace(self._temporary, self._path)
+                return [self._path]
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror}; check its folder") from error
         finally:
             with contextlib.suppress(FileNotFoundError):
                 self._temporary.unlink()
+        return []
 
     def _view(self, frame: Frame, picture: Image) -> Image:
         return side_by_side(frame.image, picture) if self._side_by_side else picture
