@@ -19,7 +19,8 @@ def add_texts(data: bytes, texts: dict[str, str]) -> bytes:
 def take_text(data: bytes, keyword: str) -> tuple[str, bytes] | None:
     """The text of the only iTXt chunk with this keyword, and the file without that chunk.
 
-    None if there is none or more than one, or if the data is not one PNG from its first byte to its last.
+    None if there is none or more than one, if its checksum is wrong, or if the data is not one PNG from its
+    first byte to its last.
     """
     found: list[tuple[str, bytes]] = []
     for start, end in _chunks(data):
@@ -27,7 +28,8 @@ def take_text(data: bytes, keyword: str) -> tuple[str, bytes] | None:
         if data[start + 4 : start + 8] == b"iTXt" and body.startswith(keyword.encode("latin-1") + b"\0"):
             # Not compressed (two zeros), no language, no translated keyword: as add_texts writes it.
             head = keyword.encode("latin-1") + b"\0\0\0\0\0"
-            if not body.startswith(head):
+            (checksum,) = struct.unpack_from(">I", data, end - 4)
+            if not body.startswith(head) or checksum != zlib.crc32(data[start + 4 : end - 4]):
                 return None
             text = body[len(head) :].decode("utf-8", errors="replace")
             found.append((text, data[:start] + data[end:]))
