@@ -12,6 +12,7 @@ from typing import Protocol
 
 from getgan.errors import DataError, GetganError, OutputError
 from getgan.runtime.media.frames import Image, Pending, Source, one_line
+from getgan.runtime.media.record import Taken
 from getgan.runtime.media.sinks import Sink
 from getgan.runtime.pipeline import Result
 from getgan.runtime.summary import MAX_FAILURES, Failure, Progress, Summary, Times
@@ -136,7 +137,7 @@ class _Job:
         self._last_reason = ""
 
     def _fail(self, pending: Pending, error: DataError, *, refused: bool) -> None:
-        note = self._sink.lose(pending, str(error))
+        note = "" if isinstance(error, Taken) else self._sink.lose(pending, str(error))
         reason = one_line(f"{error}; {note}" if note else error)
         failure = Failure(one_line(pending.name), reason, refused)
         if refused:

@@ -85,7 +85,9 @@ def test_the_same_command_goes_on_and_another_one_does_not_mix(
     assert "1 translated, 2 skipped" in getgan("run", bundle, scans, "-o", out).stdout
     other = getgan("run", bundle, scans, "-o", out, "--no-label")
     assert other.returncode == 1
-    assert "holds pictures made with label True; wanted label False" in one_line(other)
+    failed = [line for line in other.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 3 and "was made with label True, wanted label False" in failed[0]
+    assert "of an earlier run" not in other.stderr
     assert getgan("run", bundle, scans, "-o", out, "--no-label", "--overwrite").returncode == 0
 
 

@@ -36,6 +36,10 @@ XMP = (
 COMMENT = "AI-generated, not diagnostic"
 
 
+class Taken(DataError):
+    """Something that must stay lies where a frame's output would go."""
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that decides a pixel but the input itself."""
 
@@ -143,7 +147,7 @@ class Stamp:
         return Made(input=sha256, frame=frame, view=self.view, recipe=self.recipe)
 
     def stands(self, path: Path, sha256: str, frame: int) -> bool:
-        """Whether this very output stands there. DataError if something else does that must stay.
+        """Whether this very output stands there. Taken if something else does that must stay.
 
         False: there is nothing, or with overwrite something that getgan wrote.
         """
@@ -151,7 +155,7 @@ class Stamp:
             return False
         found = made_of(path)
         if found is None:
-            raise DataError(
+            raise Taken(
                 f"{path.name} is there already, and is not a file that getgan wrote and nobody changed; move "
                 "it away or choose another output"
             )
@@ -159,7 +163,7 @@ class Stamp:
             return False
         why = difference(found, self.made(sha256, frame))
         if why:
-            raise DataError(f"{path.name} is there already and {why}; choose another output, or --overwrite")
+            raise Taken(f"{path.name} is there already and {why}; choose another output, or --overwrite")
         return True
 
     def remove(self, path: Path) -> bool:
