@@ -11,7 +11,7 @@ TESTS       ?= tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compare test matrix check format clean
+.PHONY: help setup demo compare test offline matrix check format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ compare: $(STAMP) ## evaluate the shipped checkpoints on synthetic faces and wri
 test: check ## check, then run the quick tests with coverage
 	@echo "==> pytest (the quick tests)"
 	@$(BIN)/pytest --cov --cov-report=term $(TESTS)
+
+offline: $(STAMP) ## every command under strace: no connection, nothing left behind (five minutes)
+	@command -v strace >/dev/null || { echo "strace is not installed: apt install strace" >&2; exit 1; }
+	@$(BIN)/pytest -m slow tests/test_nothing_leaves.py
 
 matrix: $(STAMP) ## the runtime's tests from the built wheel, on Python 3.10 and 3.12 (ten minutes)
 	@$(BIN)/nox || { echo "Was an interpreter not found? Put it on PATH: PATH=/path/to/python3.10/bin:\$$PATH make matrix" >&2; exit 1; }

@@ -12,6 +12,7 @@ import typer
 
 from getgan import __version__
 from getgan.errors import ConfigError, DataError, GetganError
+from getgan.offline import leave_no_folder
 
 if TYPE_CHECKING:
     from getgan.export.graph import Output
@@ -413,6 +414,7 @@ def _integers(text: str) -> tuple[int, ...]:
 
 def main() -> None:
     """Run the command line. Exit code 1: one of our errors, as one line; 2: wrong usage; 130: Ctrl-C."""
+    leave_no_folder()
     try:
         app()
     except GetganError as error:

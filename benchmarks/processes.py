@@ -33,12 +33,8 @@ def check_system() -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of a measured process: its temporary files lie in folder, since PyTorch leaves some behind.
-
-    ONNX Runtime's packages report to their maker over the network unless told not to before they are
-    imported; here the plain peer does not either.
-    """
-    return {**os.environ, "TMPDIR": str(folder), "ORT_DISABLE_TELEMETRY": "1"}
+    """Of a measured process: its temporary files lie in folder, and go with it if it is killed."""
+    return {**os.environ, "TMPDIR": str(folder)}
 
 
 def run_getgan(folder: Path, *arguments: str) -> Finished:
