@@ -295,8 +295,10 @@ def test_a_jetson_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_folder_that_is_not_there_yet_and_one_that_cannot_be(tmp_path: Path) -> None:
-    assert doctor_files.folder_check("cache", tmp_path / "a" / "b", "x").status == "ok"
+    found = doctor_files.folder_check("cache", tmp_path / "a" / "b", "x")
+    assert found.status == "ok" and found.found.startswith(f"{tmp_path / 'a' / 'b'}, made when needed, ")
     assert list(tmp_path.iterdir()) == []
+    assert "made when needed" not in doctor_files.folder_check("temp", tmp_path, "x").found
     (tmp_path / "file").touch()
     found = doctor_files.folder_check("cache", tmp_path / "file" / "getgan", "set XDG_CACHE_HOME")
     assert (found.status, found.repair) == ("fault", "set XDG_CACHE_HOME")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -47,21 +48,35 @@ def cache_folder() -> Path:
 
 
 def folder_check(name: str, folder: Path, repair: str) -> Check:
-    """Whether a file can be made in it (or the folder itself, if it is not there yet), and the space."""
+    """Whether a file can be made in it, and the space; a folder that is not there is made for that time."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
-    trial = there / f".getgan-{secrets.token_hex(8)}.tmp"
     try:
-        trial.write_bytes(b"x")
-        trial.unlink()
+        _try_file(folder)
         free = shutil.disk_usage(there).free
     except OSError as error:
         return Check(name, "fault", f"{folder} cannot be written: {error.strerror}", repair)
-    found = f"{folder}, {free / 2**30:.1f} GiB free"
+    found = f"{folder}, {'' if there == folder else 'made when needed, '}{free / 2**30:.1f} GiB free"
     if free < MIN_FREE_BYTES:
         return Check(name, "fault", found, f"free space: du -xh {there} | sort -h | tail")
     if free < LOW_BYTES:
         return Check(name, "warn", found, f"free space: du -xh {there} | sort -h | tail")
     return Check(name, "ok", found)
+
+
+def _try_file(folder: Path) -> None:
+    """Make a file there and remove it, and the folders that this took; OSError if it cannot be."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".getgan-{secrets.token_hex(8)}.tmp"
+        trial.write_bytes(b"x")
+        trial.unlink()
+    finally:
+        for place in made:
+            with contextlib.suppress(
+                OSError
+            ):  # not made after all, or another process has put something there
+                place.rmdir()
 
 
 def video_check(suffix: str) -> Check:
