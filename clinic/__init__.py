@@ -1,1 +1,1 @@
-"""DICOM in, labelled pictures out. Empty until the clinic node lands; see CHANGELOG.md."""
+"""DICOM in: the frames of a file, cropped to the scan, and the examples that pydicom carries."""

@@ -1,1 +1,1 @@
-"""Checkpoint → ONNX → engine. Empty until the export lands; see CHANGELOG.md."""
+"""Checkpoint → ONNX → precisions → gate → bundle; and the demo, which goes on to the pictures."""

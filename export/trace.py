@@ -1,4 +1,4 @@
-"""Checkpoint → ONNX: a module that gives y_* alone goes through PyTorch's exporter, N, H and W dynamic."""
+"""Checkpoint → ONNX: a module that gives the wanted outputs alone goes through PyTorch's exporter."""
 
 from __future__ import annotations
 
