@@ -144,6 +144,14 @@ def test_a_stream_is_the_only_address(machine: Machine, inputs: Path) -> None:
     assert seen.left == []
 
 
+@needs_strace
+@needs_backend
+def test_a_camera_that_is_not_there_is_looked_for_on_this_machine(machine: Machine, inputs: Path) -> None:
+    check(
+        machine.traced("-m", "getgan", "run", inputs / "bundle", "63", "-o", machine.out / "x"), machine, (1,)
+    )
+
+
 # --- the libraries ------------------------------------------------------------------------------------
 
 
@@ -168,12 +176,12 @@ def test_openvino_takes_its_stand_in(machine: Machine) -> None:
 
 
 @pytest.mark.skipif("onnxruntime" not in INSTALLED, reason="onnxruntime is not installed")
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="this system does not list threads there")
 @pytest.mark.parametrize("wish", ["", "0", "1"])
-def test_onnx_runtime_reports_nothing_whatever_is_set(wish: str, machine: Machine) -> None:
-    threads = "import os, getgan, onnxruntime; print(len(os.listdir('/proc/self/task')))"
-    code = threads if os.path.isdir("/proc/self/task") else "import getgan, onnxruntime; print(1)"
-    before = imported(machine, "import os, numpy; print(len(os.listdir('/proc/self/task')))")
-    assert imported(machine, code, ORT_DISABLE_TELEMETRY=wish) == before
+def test_onnx_runtime_has_no_thread_to_report_from(wish: str, machine: Machine) -> None:
+    code = "import os, getgan, {}; print(len(os.listdir('/proc/self/task')))"
+    without = imported(machine, code.format("numpy"))
+    assert imported(machine, code.format("onnxruntime"), ORT_DISABLE_TELEMETRY=wish) == without
 
 
 # --- the watch itself ---------------------------------------------------------------------------------
