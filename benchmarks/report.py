@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from dataclasses import asdict, dataclass
 
@@ -11,6 +10,7 @@ from getgan.benchmarks.figures import Figure, figures_text
 from getgan.benchmarks.footprint import FrameCost, Starts, frames_text, starts_text
 from getgan.benchmarks.install import Installed
 from getgan.benchmarks.latency import OURS, PEER, Latency
+from getgan.printing import json_text
 from getgan.runtime.devices import BF16_FLAGS, Machine
 
 QUIET_LOAD = 0.5  # programs that want the CPU before the start; with more, theirs is in the figures too
@@ -158,4 +158,4 @@ class RuntimeReport:
             "figures": [{**asdict(figure), "passed": figure.passed} for figure in self.figures],
             "passed": self.passed,
         }
-        return json.dumps(document, indent=1)
+        return json_text(document, indent=1)

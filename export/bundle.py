@@ -28,6 +28,7 @@ from getgan.export.proof import prove_branch
 from getgan.export.record import QualityRecord, VariantRecord, json_from_record
 from getgan.export.trace import check_outputs, export_onnx
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
+from getgan.printing import json_text
 from getgan.runtime.bundle import SUFFIX, pack_bundle
 from getgan.runtime.images import bytes_from_image
 from getgan.runtime.manifest import (
@@ -89,7 +90,7 @@ class ExportReport(msgspec.Struct, frozen=True):
 
     def to_json(self) -> str:
         """For a machine."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return json_text(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from getgan.errors import OutputError
 from getgan.export.bundle import ExportOptions, ExportReport, export_bundle
+from getgan.printing import json_text
 from getgan.runtime.images import read_image, write_image
 from getgan.runtime.run import RunOptions, RunReport, run_bundle
 
@@ -65,7 +66,7 @@ class DemoReport:
             "page": self.page,
             "seconds": self.seconds,
         }
-        return json.dumps(document, indent=2)
+        return json_text(document)
 
 
 def run_demo(

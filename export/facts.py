@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from getgan.export.trace import Inference, is_fixed
 from getgan.models.catalog import build_generator
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
+from getgan.printing import json_text, one_line
 from getgan.runtime.manifest import Contract, Model
 
 
@@ -47,11 +48,11 @@ class CheckpointFacts(msgspec.Struct, frozen=True):
         ]
         if model.notes:
             rows.append(("notes", model.notes))
-        return "\n".join(f"{name:13s} {value}" for name, value in rows)
+        return "\n".join(f"{name:13s} {one_line(value)}" for name, value in rows)
 
     def to_json(self) -> str:
         """For a machine."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return json_text(self)
 
 
 def inspect_checkpoint(path: Path) -> CheckpointFacts:

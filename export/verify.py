@@ -15,6 +15,7 @@ from getgan.export.graph import OnnxModel
 from getgan.export.images import gate_images
 from getgan.export.record import VariantRecord
 from getgan.models.checkpoint import load_checkpoint
+from getgan.printing import json_text
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.manifest import Precision
@@ -62,7 +63,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
     def to_json(self) -> str:
         """For a machine, with `passed`."""
         document = {"passed": self.passed, **msgspec.to_builtins(self)}
-        return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+        return json_text(document)
 
 
 def verify_bundle(

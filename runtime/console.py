@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import time
 
+from getgan.printing import one_line
+
 REDRAW_S = 0.2
-# A log file wants few lines.
-LINE_S = 10.0
+LINE_S = 60.0  # a log file wants few lines
 
 
 class StatusLine:
@@ -28,6 +29,7 @@ class StatusLine:
 
     def show(self, text: str, *, now: bool = False) -> None:
         """Show it if it is time, or now."""
+        text = one_line(text)
         moment = time.monotonic()
         if self._quiet or (not now and moment - self._shown < self._every):
             return
@@ -46,7 +48,7 @@ class StatusLine:
     def message(self, text: str) -> None:
         """A line that stays, quiet or not."""
         self._clear()
-        print(text, file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)
 
     def _clear(self) -> None:
         if self._drawn:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from getgan.printing import json_text, one_line
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.manifest import Manifest, Variant
 
@@ -40,11 +41,11 @@ class BundleFacts(msgspec.Struct, frozen=True):
         rows += [(refused.precision, f"refused: {refused.reason}") for refused in manifest.refused]
         if model.notes:
             rows.append(("notes", model.notes))
-        return "\n".join(f"{name:13s} {value}" for name, value in rows)
+        return "\n".join(f"{one_line(name):13s} {one_line(value)}" for name, value in rows)
 
     def to_json(self) -> str:
         """For a machine."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return json_text(self)
 
 
 def inspect_bundle(path: Path) -> BundleFacts:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from getgan import __version__
+from getgan.printing import json_text
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.media.camera import TIMEOUT_S
 from getgan.runtime.media.outputs import plan_output
@@ -52,7 +52,7 @@ class RunReport:
     def to_json(self) -> str:
         """For machines."""
         document = {"getgan": __version__, **asdict(self), "exit_code": self.summary.exit_code}
-        return json.dumps(document, indent=2)
+        return json_text(document)
 
 
 def run_bundle(

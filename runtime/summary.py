@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
+from getgan.printing import json_text
 from getgan.runtime.console import clock
 
 MAX_FAILURES = 1000  # kept with their reasons; a camera may fail for days
@@ -109,7 +109,7 @@ class Summary:
 
     def to_json(self) -> str:
         """For machines."""
-        return json.dumps(asdict(self) | {"exit_code": self.exit_code}, indent=2)
+        return json_text(asdict(self) | {"exit_code": self.exit_code})
 
 
 @dataclass

@@ -11,7 +11,8 @@ from types import FrameType
 from typing import Protocol
 
 from getgan.errors import DataError, GetganError, OutputError
-from getgan.runtime.media.frames import Image, Pending, Source, one_line
+from getgan.printing import one_line
+from getgan.runtime.media.frames import Image, Pending, Source
 from getgan.runtime.media.record import Taken
 from getgan.runtime.media.sinks import Sink
 from getgan.runtime.pipeline import Result

@@ -19,7 +19,7 @@ import getgan
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("benchmarks", "clinic", "export", "models", "runtime", "training")
-LINKS = {f"src/getgan/{name}": f"../../{name}" for name in (*ROOMS, "cli.py")}
+LINKS = {f"src/getgan/{name}": f"../../{name}" for name in (*ROOMS, "cli.py", "docs")}
 
 
 def run_python(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -159,7 +159,7 @@ def empty_house(tmp_path: Path) -> Path:
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").touch()
     package.mkdir(parents=True)
-    for name in ("__init__", "__main__", "errors", "files", "offline"):
+    for name in ("__init__", "__main__", "errors", "files", "offline", "printing"):
         (package / f"{name}.py").touch()
     (tmp_path / "cli.py").touch()
     for link, target in LINKS.items():
@@ -230,6 +230,7 @@ def test_wheel_and_sdist_hold_plain_files_under_one_name(tmp_path: Path) -> None
             assert {n.partition("/")[0] for n in code} == {"getgan"}
             assert set(code) == expected
             assert any(n.endswith("licenses/LICENSE") for n in names)
+            assert "getgan/docs/running.md" in names  # `getgan help running` prints it
             for n in code:
                 if n.endswith(".py"):
                     ast.parse(wheel.read(n), filename=n)  # a link kept as text would be a path, not Python

@@ -17,9 +17,9 @@ import pytest
 from frame_helpers import mjpeg_server, picture, write_folder, write_video
 
 from getgan.errors import ConfigError, DataError
+from getgan.printing import one_line
 from getgan.runtime.images import write_image
 from getgan.runtime.media.camera import Camera
-from getgan.runtime.media.frames import one_line
 from getgan.runtime.media.sources import ImageFiles, open_source
 from getgan.runtime.media.video import DEFAULT_FPS, VideoFile, usable_fps
 

@@ -21,6 +21,7 @@ from getgan import __version__
 from getgan.errors import ConfigError, OutputError, TrainingError
 from getgan.files import write_bytes_atomic
 from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, save_checkpoint
+from getgan.printing import json_text
 from getgan.training.config import TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
 from getgan.training.methods import Method, build_method
@@ -50,7 +51,7 @@ class Summary:
 
     def to_json(self) -> str:
         """One JSON object."""
-        return json.dumps(asdict(self))
+        return json_text(asdict(self), indent=None)
 
     def text(self) -> str:
         """Two lines for people."""
@@ -273,7 +274,7 @@ class Trainer:
         head = {"iteration": self.progress.iteration, "seconds": round(self.progress.seconds, 2)}
         try:
             with open(self.folder / LOG, "a", encoding="utf-8") as log:
-                log.write(json.dumps(head | entry) + "\n")
+                log.write(json_text(head | entry, indent=None) + "\n")
         except OSError as error:
             raise OutputError(
                 f"cannot write {self.folder / LOG}: {error.strerror}; free space, then --resume"

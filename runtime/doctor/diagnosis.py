@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from getgan import __version__
+from getgan.printing import json_text
 from getgan.runtime.devices import Machine, machine
 from getgan.runtime.doctor.check import Check
 
@@ -37,7 +37,7 @@ class Diagnosis:
 
     def to_json(self) -> str:
         """For machines."""
-        return json.dumps(asdict(self) | {"getgan": __version__, "exit_code": self.exit_code}, indent=2)
+        return json_text(asdict(self) | {"getgan": __version__, "exit_code": self.exit_code})
 
 
 def diagnose(

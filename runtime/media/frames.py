@@ -63,11 +63,3 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of the device or file; may be called twice."""
-
-
-def one_line(text: object) -> str:
-    """As text that is safe to print: a file name may hold line feeds, escape codes and broken Unicode."""
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in str(text)
-    )
-    return shown.encode("utf-8", "backslashreplace").decode()
