@@ -14,7 +14,7 @@ from getgan.benchmarks.install import Installed, measure_install
 from getgan.benchmarks.latency import measure_latency
 from getgan.benchmarks.processes import check_system, run_getgan
 from getgan.benchmarks.report import NGF, SIZE, THREADS, ExportCost, RuntimeReport
-from getgan.errors import ConfigError, OutputError
+from getgan.errors import ConfigError, OutputError, UsageError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores, machine
 from getgan.runtime.geometry import check_size
@@ -44,7 +44,7 @@ def measure_runtime(options: RuntimeOptions, progress: Progress = lambda what, s
     if options.rounds < 1:
         raise ConfigError(f"found {options.rounds} rounds; wanted 1 or more")
     if not 0 <= options.threads <= MAX_THREADS:
-        raise ConfigError(f"found {options.threads} threads; wanted 0 (all cores) to {MAX_THREADS}")
+        raise UsageError(f"found {options.threads} threads; wanted 0 (all cores) to {MAX_THREADS}")
     threads = options.threads or available_cores()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with _temporary_folder() as folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
@@ -11,8 +10,9 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from getgan.errors import ConfigError
+from getgan.printing import json_text
 from getgan.training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from getgan.training.evaluation.contestants import resolve_device
 from getgan.training.methods import Method, build_method
 from getgan.training.updates import Numerics
 
@@ -40,7 +40,7 @@ class IterationTimes:
         """Everything, with medians and ratios."""
         medians = {case: statistics.median(times) for case, times in self.seconds.items()}
         ratios = {case: self.ratio(case) for case in self.seconds}
-        return json.dumps(
+        return json_text(
             {"schema": 1, **asdict(self), "median": medians, "ratio_to_cyclegan": ratios}, indent=1
         )
 
@@ -61,9 +61,7 @@ class IterationTimes:
 
 def compare_iterations(*, size: int, ngf: int, rounds: int, device: str, threads: int) -> IterationTimes:
     """Run every case in turn, `rounds` times after two for warm-up."""
-    place = torch.device(device)
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device is {device}, but PyTorch finds no GPU here; use cpu")
+    place = resolve_device(device)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     numerics = Numerics(place)
     methods = {case: build_method(_config(case, size, ngf), numerics) for case in CASES}

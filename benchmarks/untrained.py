@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from getgan.errors import ConfigError
+from getgan.errors import UsageError
 from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, save_checkpoint
 from getgan.models.getgan import GetGanConfig, GetGanGenerator
 from getgan.runtime.geometry import MAX_SIZE
@@ -21,10 +21,10 @@ MIN_SIZE = 32  # pixels: below, the gate's test pictures have no room
 def write_untrained(path: Path, *, ngf: int, size: int, seed: int = 0) -> str:
     """Write a GET-GAN as large as a ResNet-9 of this ngf, for size x size pixels; what it is, in words.
 
-    ConfigError for a size or ngf that cannot be.
+    UsageError for a size or ngf that cannot be.
     """
     if size % 4 or not MIN_SIZE <= size <= MAX_SIZE:
-        raise ConfigError(f"found size {size}; wanted a multiple of 4 from {MIN_SIZE} to {MAX_SIZE}")
+        raise UsageError(f"found size {size}; wanted a multiple of 4 from {MIN_SIZE} to {MAX_SIZE}")
     config = GetGanConfig(ngf=ngf)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.errors import ConfigError, DataError
+from getgan.errors import ConfigError, DataError, UsageError
 from getgan.runtime.manifest import Contract
 
 Fit = Literal["fit", "letterbox", "crop"]
@@ -36,13 +36,13 @@ def check_size(size: int, fit: Fit, contract: Contract) -> int:
         raise ConfigError(f"found fit {fit!r:.40}; wanted one of {', '.join(FITS)}")
     wanted = size or contract.size
     if contract.fixed and wanted != contract.size:
-        raise ConfigError(f"found size {wanted}; wanted {contract.size}, the only size of this network")
+        raise UsageError(f"found size {wanted}; wanted {contract.size}, the only size of this network")
     if contract.fixed and fit == "fit":
         only = f"this network takes {contract.size}x{contract.size} pixels and nothing else"
         raise ConfigError(f"found fit=fit, but {only}; wanted crop or letterbox")
     if wanted % contract.multiple_of or not contract.min_size <= wanted <= MAX_SIZE:
         rule = f"a multiple of {contract.multiple_of} from {contract.min_size} to {MAX_SIZE}"
-        raise ConfigError(f"found size {wanted}; wanted {rule}")
+        raise UsageError(f"found size {wanted}; wanted {rule}")
     return wanted
 
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.errors import ConfigError, DeviceError
+from getgan.errors import DeviceError, UsageError
 from getgan.runtime.backends import Engine, Graph, Unsuitable
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores
@@ -138,7 +138,7 @@ def open_session(
     """
     wanted, gpu = _wanted(device, precision, backend)
     if not 0 <= threads <= MAX_THREADS:
-        raise ConfigError(f"found {threads} threads; wanted 0 (all cores) to {MAX_THREADS}")
+        raise UsageError(f"found {threads} threads; wanted 0 (all cores) to {MAX_THREADS}")
     if precision != "auto":
         bundle.manifest.variant(precision)
     golden = golden_of(bundle)
@@ -180,7 +180,7 @@ def _wanted(device: str, precision: str, backend: str) -> tuple[list[Candidate],
     """The candidates that the names leave, and the GPU's index."""
     place = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,3})", device)
     if place is None:
-        raise ConfigError(f"found device {device!r:.40}; wanted auto, cpu, cuda or cuda:N")
+        raise UsageError(f"found device {device!r:.40}; wanted auto, cpu, cuda or cuda:N")
     _check_name("precision", precision, PRECISIONS)
     _check_name("backend", backend, BACKENDS)
     found = [
@@ -200,7 +200,7 @@ def _wanted(device: str, precision: str, backend: str) -> tuple[list[Candidate],
 
 def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
     if name != "auto" and name not in known:
-        raise ConfigError(f"found {kind} {name!r:.40}; wanted auto, {', '.join(known)}")
+        raise UsageError(f"found {kind} {name!r:.40}; wanted auto, {', '.join(known)}")
 
 
 def _engine(candidate: Candidate, bundle: Bundle, threads: int, gpu: int) -> Engine:

@@ -3,6 +3,7 @@
 GetganError
 ├── CheckpointError   a model file that is missing, damaged, or not what was asked for
 ├── ConfigError       an option, a network setting or an image size that cannot work
+│   └── UsageError    an option's value that no file and no machine could make right: exit code 2
 ├── DataError         an image, a folder or a data set that cannot be used
 ├── TrainingError     a run that diverged, collapsed, or cannot be resumed
 ├── ExportError       a generator that cannot become a graph, or no graph of which looks like it
@@ -26,6 +27,10 @@ class CheckpointError(GetganError):
 
 class ConfigError(GetganError):
     """An option, a network setting or an image size cannot work."""
+
+
+class UsageError(ConfigError):
+    """An option has a value that it never takes, like --precision int7: the command line's exit code 2."""
 
 
 class DataError(GetganError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from getgan.errors import CheckpointError, ConfigError
+from getgan.errors import CheckpointError, ConfigError, UsageError
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
 from getgan.models.getgan import GetGanGenerator
 from getgan.training.config import LossConfig, config_from_toml_text
@@ -41,7 +42,9 @@ def open_entries(
 
 
 def resolve_device(name: str) -> torch.device:
-    """cpu, cuda, cuda:1 or auto as a device that works, or a ConfigError."""
+    """cpu, cuda, cuda:1 or auto as a device that works; UsageError for another name, or a ConfigError."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
+        raise UsageError(f"found device {name!r:.40}; wanted cpu, cuda, cuda:1 or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
