@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import typer
 
 from getgan import __version__
-from getgan.errors import ConfigError, DataError, GetganError
+from getgan.errors import ConfigError, DataError, GetganError, UsageError
 from getgan.offline import leave_no_folder
+from getgan.printing import one_line, printable
+from getgan.runtime.interrupts import interrupts_wait
 
 if TYPE_CHECKING:
     from getgan.export.graph import Output
@@ -30,6 +33,14 @@ app = typer.Typer(
 )
 bench = typer.Typer(no_args_is_help=True, help="Measure, beside a peer in the same run.")
 app.add_typer(bench, name="bench")
+
+# What a command needs beside the runtime: the modules that each extra of pyproject.toml brings.
+EXTRAS = {
+    "export": ("torch", "onnx", "onnxruntime", "onnxscript", "safetensors"),
+    "train": ("torch", "safetensors"),
+    "dicom": ("pydicom", "PIL"),
+}
+PAGES = Path(__file__).resolve().parent / "docs"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 = all cores.", min=0)]
@@ -66,9 +77,10 @@ def train(
     json: Json = False,
 ) -> None:
     """Train GET-GAN, CycleGAN or U-GAT-IT. Several GPUs: torchrun --nproc-per-node N -m getgan train ..."""
-    from getgan.training.config import load_config
-    from getgan.training.console import Console
-    from getgan.training.loop import Trainer, is_first_process
+    with imports("train"):
+        from getgan.training.config import load_config
+        from getgan.training.console import Console
+        from getgan.training.loop import Trainer, is_first_process
 
     folders = [f'data.root="{data.as_posix()}"', "data.kind=folders"] if data else []
     options = load_config(config, folders + (override or []))
@@ -76,8 +88,7 @@ def train(
     trainer = Trainer(options, output, Console(quiet=quiet or json or not first), resume=resume)
     trainer.run()
     if first:
-        summary = trainer.summary()
-        print(summary.to_json() if json else summary.text())
+        tell(trainer.summary(), json)
 
 
 @app.command()
@@ -98,9 +109,10 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare checkpoints on synthetic faces whose truth is known: table, JSON, and a page with pictures."""
-    from getgan.runtime.console import ShareLine
-    from getgan.training.evaluation import Entry, EvaluationOptions, table, write_page
-    from getgan.training.evaluation import evaluate as compare
+    with imports("train"):
+        from getgan.runtime.console import ShareLine
+        from getgan.training.evaluation import Entry, EvaluationOptions, table, write_page
+        from getgan.training.evaluation import evaluate as compare
 
     entries = [Entry(label or _label_of(path), Path(path)) for label, path in map(_labelled, checkpoints)]
     options = EvaluationOptions(
@@ -114,7 +126,7 @@ def evaluate(
     with ShareLine(quiet=json) as line:
         report = compare(entries, options, line.share)
     # The table first: a page that cannot be written must not cost the minutes that the figures took.
-    print(report.to_json() if json else table(report))
+    print(report.to_json() if json else printable(table(report)))
     if output is not None:
         page = write_page(report, output)
         if not json:
@@ -132,8 +144,9 @@ def faces(
     seed: Annotated[int, typer.Option(help="Index of the first picture.", min=0)] = 0,
 ) -> None:
     """Render synthetic faces: a sheet to look at, or a CycleGAN-style data set."""
-    from getgan.runtime.console import ShareLine
-    from getgan.training.faces.dataset import write_dataset, write_sheet
+    with imports():
+        from getgan.runtime.console import ShareLine
+        from getgan.training.faces.dataset import write_dataset, write_sheet
 
     if not dataset:
         print(write_sheet(output, size, count, seed))
@@ -156,13 +169,11 @@ def inspect(
     if path.is_dir() or path.suffix == SUFFIX:
         from getgan.runtime.facts import inspect_bundle
 
-        bundle = inspect_bundle(path)
-        print(bundle.to_json() if json else bundle.text())
+        tell(inspect_bundle(path), json)
         return
-    with needs_extra("export"):
+    with imports("export"):
         from getgan.export.facts import inspect_checkpoint
-    checkpoint = inspect_checkpoint(path)
-    print(checkpoint.to_json() if json else checkpoint.text())
+    tell(inspect_checkpoint(path), json)
 
 
 @app.command()
@@ -185,10 +196,10 @@ def export(
     json: Json = False,
 ) -> None:
     """Checkpoint to bundle: ONNX in FP32, FP16 and bf16, each let in only if it gives PyTorch's pictures."""
-    with needs_extra("export"):
+    with imports("export"):
         from getgan.export.bundle import ExportOptions, export_bundle
-    from getgan.runtime.console import ShareLine
-    from getgan.runtime.images import list_images
+        from getgan.runtime.console import ShareLine
+        from getgan.runtime.images import list_images
 
     outputs: list[Output] = ["face"]
     outputs += ["occlusion"] if occlusion else []
@@ -201,7 +212,7 @@ def export(
     )
     with ShareLine(quiet=json) as line:
         report = export_bundle(checkpoint, output, options, line.share)
-    print(report.to_json() if json else report.text())
+    tell(report, json)
 
 
 @app.command()
@@ -212,13 +223,13 @@ def verify(
     json: Json = False,
 ) -> None:
     """Judge a bundle again on this machine, against its checkpoint. Exit code 1 if it does not pass."""
-    with needs_extra("export"):
+    with imports("export"):
         from getgan.export.verify import verify_bundle
-    from getgan.runtime.console import ShareLine
+        from getgan.runtime.console import ShareLine
 
     with ShareLine(quiet=json) as line:
         report = verify_bundle(bundle, checkpoint, line.share, threads)
-    print(report.to_json() if json else report.text())
+    tell(report, json)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -259,10 +270,11 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures and the summary only.")] = False,
     json: Json = False,
 ) -> None:
-    """Translate images, videos or a camera with a bundle; no PyTorch. docs/running.md has the details."""
-    from getgan.runtime.console import StatusLine
-    from getgan.runtime.pipeline import PipelineOptions
-    from getgan.runtime.run import RunOptions, run_bundle
+    """Translate images, videos or a camera with a bundle; no PyTorch. More: getgan help running."""
+    with imports():
+        from getgan.runtime.console import StatusLine
+        from getgan.runtime.pipeline import PipelineOptions
+        from getgan.runtime.run import RunOptions, run_bundle
 
     options = RunOptions(
         device=device,
@@ -286,7 +298,7 @@ def run(
                 f"{'refused' if failure.refused else 'failed'}: {failure.name}: {failure.reason}"
             ),
         )
-    print(report.to_json() if json else report.text())
+    tell(report, json)
     raise typer.Exit(report.summary.exit_code)
 
 
@@ -297,14 +309,15 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Say what this machine offers, what of it really works, and how to repair the rest."""
-    from getgan.runtime.doctor.check import NAME_WIDTH
-    from getgan.runtime.doctor.diagnosis import check_lines, diagnose
+    with imports():
+        from getgan.runtime.doctor.check import NAME_WIDTH
+        from getgan.runtime.doctor.diagnosis import check_lines, diagnose
 
-    def tell(check: Check) -> None:
+    def tell_check(check: Check) -> None:
         if not json:
-            print("\n".join(check_lines(check, NAME_WIDTH)), flush=True)
+            print(printable("\n".join(check_lines(check, NAME_WIDTH))), flush=True)
 
-    diagnosis = diagnose(bundle, threads=threads, on_check=tell)
+    diagnosis = diagnose(bundle, threads=threads, on_check=tell_check)
     print(diagnosis.to_json() if json else diagnosis.closing())
     raise typer.Exit(diagnosis.exit_code)
 
@@ -321,15 +334,15 @@ def demo(
     json: Json = False,
 ) -> None:
     """The whole way once: export, gate, bundle; translate ultrasound frames and rendered scenes; a sheet."""
-    with needs_extra("export,train,dicom"):
+    with imports("export", "train", "dicom"):
         from getgan.clinic.examples import example_frames
         from getgan.export.demo import run_demo
+        from getgan.runtime.console import ShareLine
         from getgan.training.faces.dataset import example_scenes
-    from getgan.runtime.console import ShareLine
 
     with ShareLine(quiet=json) as line:
         report = run_demo(checkpoint, [*example_scenes(256), *example_frames()], output, line.share, threads)
-    print(report.to_json() if json else report.text())
+    tell(report, json)
     raise typer.Exit(report.run.summary.exit_code)
 
 
@@ -345,13 +358,14 @@ def bench_runtime(
     json: Json = False,
 ) -> None:
     """Latency, memory, start, export, install size, beside plain ONNX Runtime; exit 1 = a target missed."""
-    from getgan.benchmarks.runtime import RuntimeOptions, measure_runtime
-    from getgan.runtime.console import ShareLine
+    with imports(*([] if bundle else ["export"])):
+        from getgan.benchmarks.runtime import RuntimeOptions, measure_runtime
+        from getgan.runtime.console import ShareLine
 
     options = RuntimeOptions(bundle=bundle, size=size, ngf=ngf, threads=threads, rounds=rounds)
     with ShareLine(quiet=json) as line:
         report = measure_runtime(options, line.share)
-    print(report.to_json() if json else report.text())
+    tell(report, json)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -366,22 +380,52 @@ def bench_train(
     json: Json = False,
 ) -> None:
     """Time per training iteration: GET-GAN (sequential, joint) over CycleGAN, interleaved."""
-    from getgan.benchmarks.training import compare_iterations
+    with imports("train"):
+        from getgan.benchmarks.training import compare_iterations
 
-    result = compare_iterations(size=size, ngf=ngf, rounds=rounds, device=device, threads=threads)
-    print(result.to_json() if json else result.text())
+    tell(compare_iterations(size=size, ngf=ngf, rounds=rounds, device=device, threads=threads), json)
+
+
+@app.command("help")
+def print_page(
+    page: Annotated[str | None, typer.Argument(help="Its name; without one, all names.")] = None,
+) -> None:
+    """Print a page of the manual, like `getgan help running`."""
+    names = sorted(path.stem for path in PAGES.glob("*.md"))
+    if page is None:
+        print("\n".join(names))
+    elif page in names:
+        print((PAGES / f"{page}.md").read_text(encoding="utf-8"), end="")
+    else:
+        raise UsageError(f"found no page {page!r:.40}; wanted one of {', '.join(names)}")
+
+
+class Report(Protocol):
+    """What a command found."""
+
+    def text(self) -> str:
+        """For people."""
+
+    def to_json(self) -> str:
+        """For machines."""
+
+
+def tell(report: Report, json: bool) -> None:
+    """Print it. Names, notes and paths in it may come from a stranger's file."""
+    print(report.to_json() if json else printable(report.text()))
 
 
 @contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
-    """For imports that an installation beside the machine lacks: ConfigError says how to get them."""
-    try:
+def imports(*extras: str) -> Iterator[None]:
+    """For a command's imports: ConfigError if what they need is not installed; Ctrl-C waits until the end."""
+    missing = {extra: [module for module in EXTRAS[extra] if find_spec(module) is None] for extra in extras}
+    if names := list(dict.fromkeys(module for modules in missing.values() for module in modules)):
+        wanted = ",".join(extra for extra, modules in missing.items() if modules)
+        are = "is" if len(names) == 1 else "are"
+        found = f"this command needs {', '.join(names)}, which {are} not installed"
+        raise ConfigError(f"{found}: pip install 'getgan[{wanted}]'")
+    with interrupts_wait():
         yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "getgan":
-            raise
-        advice = f"pip install 'getgan[{extra}]'"
-        raise ConfigError(f"this command needs {error.name}, which is not installed: {advice}") from error
 
 
 def _tell(info: SessionInfo, line: StatusLine) -> None:
@@ -418,8 +462,8 @@ def main() -> None:
     try:
         app()
     except GetganError as error:
-        print(f"getgan: {error}", file=sys.stderr)
-        sys.exit(1)
+        print(f"getgan: {one_line(error)}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
     except SystemExit as end:
         if end.code == 130:  # Typer makes this of Ctrl-C, without a word
             print("getgan: stopped", file=sys.stderr)

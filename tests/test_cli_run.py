@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,11 +121,16 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(bundle: Path, scans: Pa
         (["run", "bundle", "scans", "-o", "o.png"], "for many pictures; wanted a folder"),
         (["run", "bundle", "scans", "-o", "scans/o"], "lies in the input folder"),
         (["run", "bundle", "scans", "-o", "/proc/o"], "cannot write into /proc/o"),
-        (["run", "bundle", "scans", "-o", "o", "--device", "tpu"], "wanted auto, cpu, cuda or cuda:N"),
-        (["run", "bundle", "scans", "-o", "o", "--precision", "int8"], "wanted auto, fp32, fp16, bf16"),
-        (["run", "bundle", "scans", "-o", "o", "--size", "30"], "wanted a multiple of"),
         (["inspect", "gone"], "gone: is missing; wanted a checkpoint file or a bundle"),
-        (["export", "scans", "-o", "o"], "this command needs onnx, which is not installed: pip install"),
+        (
+            ["export", "scans", "-o", "o"],
+            "needs torch, onnx, onnxscript, safetensors, which are not installed: pip install 'getgan[export]'",
+        ),
+        (["train"], "needs torch, safetensors, which are not installed: pip install 'getgan[train]'"),
+        (["evaluate", "scans"], "needs torch, safetensors, which are not installed"),
+        (["bench", "train"], "needs torch, safetensors, which are not installed"),
+        (["bench", "runtime"], "pip install 'getgan[export]'"),
+        (["demo"], "pip install 'getgan[export,train]'"),
     ],
 )
 def test_what_cannot_work_is_one_line(
@@ -136,6 +142,44 @@ def test_what_cannot_work_is_one_line(
     assert words in one_line(done)
     assert done.stdout == ""
     assert not (tmp_path / "o").exists() or not list((tmp_path / "o").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--device", "tpu", "wanted auto, cpu, cuda or cuda:N"),
+        ("--precision", "int8", "wanted auto, fp32, fp16, bf16"),
+        ("--backend", "tensorflow", "wanted auto, openvino, onnxruntime"),
+        ("--size", "30", "wanted a multiple of"),
+        ("--threads", "5000", "wanted 0 (all cores) to 1024"),
+    ],
+)
+def test_a_value_that_an_option_never_takes_is_exit_code_2(
+    option: str, value: str, words: str, bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    done = getgan("run", bundle, scans, "-o", tmp_path / "o", option, value)
+    assert done.returncode == 2, done.stderr
+    assert words in one_line(done)
+
+
+def test_faces_need_no_torch(tmp_path: Path) -> None:
+    done = getgan("faces", "-o", tmp_path / "sheet.png", "--size", "32", "--count", "1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_a_strangers_bundle_says_moves_no_cursor(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "\x1b[2Jbundle"))
+    model = json.loads((copy / "manifest.json").read_text())["model"]
+    edit_manifest(copy, model={**model, "notes": "\x1b]0;title\x07\nfp32 forged \x9b2J"})
+    told = getgan("inspect", copy)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.replace("\n", "").isprintable()
+    assert "\nfp32 forged" not in told.stdout
+    assert getgan("inspect", copy, "--json").stdout.isascii()
+    edit_manifest(copy, **{"\x1b[31m\n": 1})
+    for arguments in (("inspect", copy), ("run", copy, tmp_path, "-o", tmp_path / "o")):
+        assert one_line(getgan(*arguments)).isprintable()
+    assert getgan("doctor", copy).stdout.replace("\n", "").isprintable()
 
 
 def test_wrong_usage_is_exit_code_2(bundle: Path, tmp_path: Path) -> None:

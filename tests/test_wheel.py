@@ -42,7 +42,9 @@ def test_the_wheel_holds_the_package_and_nothing_else() -> None:
     assert {f"{room}/__init__.py" for room in ROOMS} | {"__main__.py", "cli.py"} <= modules
     pictures = {name for name in inside if name.startswith("export/goldens/") and name.endswith(".png")}
     assert len(pictures) >= 6
-    assert inside - modules == pictures | {"py.typed"}
+    pages = {name for name in inside if name.startswith("docs/")}
+    assert "docs/running.md" in pages
+    assert inside - modules == pictures | pages | {"py.typed"}
     assert not [name for name in inside if (SITE / "getgan" / name).is_symlink()]
 
 
@@ -50,6 +52,13 @@ def test_the_command_is_installed() -> None:
     command = Path(sysconfig.get_path("scripts")) / "getgan"
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"getgan {package.__version__}\n"
+
+
+def test_the_page_that_help_names_is_there() -> None:
+    assert "getgan help running" in " ".join(getgan("run", "--help").stdout.split())
+    assert getgan("help", "running").stdout == (SITE / "getgan" / "docs" / "running.md").read_text("utf-8")
+    assert "running" in getgan("help").stdout.splitlines()
+    assert getgan("help", "gone").returncode == 2
 
 
 def test_training_and_export_say_what_to_install(tmp_path: Path) -> None:
@@ -61,7 +70,7 @@ def test_training_and_export_say_what_to_install(tmp_path: Path) -> None:
     ):
         done = getgan(*arguments, cwd=tmp_path)
         assert done.returncode == 1
-        assert f"which is not installed: pip install '{extra}'" in one_line(done)
+        assert f"which are not installed: pip install '{extra}'" in one_line(done)
 
 
 def test_run_and_doctor_with_what_is_installed_and_without(tmp_path: Path) -> None:
