@@ -13,6 +13,7 @@ FORMAT: Literal["getgan-bundle"] = "getgan-bundle"
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20  # a real one has 10 kB
+LARGEST_SIZE = 2048  # of a contract, in pixels; the pipeline takes no more either
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
@@ -183,7 +184,9 @@ def json_from_manifest(manifest: Manifest) -> bytes:
 def _check(manifest: Manifest) -> None:
     contract = manifest.contract
     if not 1 <= contract.min_size <= contract.size or contract.multiple_of < 1:
-        raise BundleError(f"found an impossible image contract ({contract})")
+        raise BundleError(f"found an impossible image contract ({contract!s:.200})")
+    if contract.size > LARGEST_SIZE:
+        raise BundleError(f"found contract.size {contract.size}; wanted at most {LARGEST_SIZE}")
     if contract.size % contract.multiple_of or contract.range != (-1.0, 1.0):
         raise BundleError(f"found an impossible image contract ({contract})")
     if not manifest.variants or not manifest.golden or "face" not in manifest.outputs:

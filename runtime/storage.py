@@ -19,14 +19,15 @@ from getgan.errors import BundleError
 from getgan.runtime.foreign import advice_for, what_is
 from getgan.runtime.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, File
 
-MAX_FILES = 4096
+MAX_FILES = 256  # a real bundle has 20 to 30; each is found in the zip's directory again when it is read
 MAX_FILE_BYTES = 1 << 31  # an ONNX file cannot be larger: it is one protobuf message
 COPY_AGAIN = "copy the bundle again"
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_END = b"PK\x05\x06"
-_END_BYTES = 22
+_END = struct.Struct("<4s4H2LH")  # the last bytes of a zip without a comment
+_ENTRY = struct.Struct("<4s24x3H12x")  # of the directory: then its name and two more fields, so long
+_LOCATOR_BYTES = 20  # of the 64-bit form, which stands before the end and overrules it
 # What zipfile raises over damaged bytes, found by flipping each of them.
 _READ_ERRORS = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, struct.error)
 
@@ -146,9 +147,9 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive, after its own structure is checked; what zipfile raises becomes a BundleError."""
     try:
         with open(path, "rb") as file:
-            _check_end(path, file)
+            size = _check_end(path, file)
             with zipfile.ZipFile(file) as archive:
-                _check_infos(archive.infolist())
+                _check_infos(archive.infolist(), size)
                 yield archive
     except _READ_ERRORS as error:
         raise BundleError(f"is cut off or damaged ({error!s:.120}); {COPY_AGAIN}") from error
@@ -156,25 +157,38 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         raise BundleError(f"cannot be read ({error.strerror or error}); check its permissions") from error
 
 
-def _check_end(path: Path, file: BinaryIO) -> None:
-    """The zip's last 22 bytes, before zipfile reads a directory of any length into memory."""
+def _check_end(path: Path, file: BinaryIO) -> int:
+    """The size of the zip, whose directory is small and of one piece: zipfile reads one of any length."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if not file.read(4).startswith(b"PK"):
         raise BundleError(f"is {what_is(path)}; wanted a bundle: {advice_for(path)}")
-    file.seek(max(0, size - _END_BYTES))
-    end = file.read(_END_BYTES)
-    entries, directory = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
-    # pack_bundle writes no comment behind these bytes and no 64-bit form.
-    if len(end) < _END_BYTES or not end.startswith(_END) or directory > size:
+    tail = max(0, size - _END.size - _LOCATOR_BYTES)
+    file.seek(tail)
+    data = file.read()
+    end = data[-_END.size :]
+    mark, _, _, here, entries, length, start, comment = _END.unpack(end.ljust(_END.size))
+    # As pack_bundle writes it: nothing before the first entry, no comment behind these bytes, no 64-bit form.
+    if mark != b"PK\x05\x06" or comment or here != entries or start + length + _END.size != size:
         if "checkpoint" in what_is(path):
             raise BundleError(f"is {what_is(path)}; wanted a bundle: {advice_for(path)}")
         raise BundleError(f"is a zip file that is cut off or damaged; {COPY_AGAIN}")
-    if entries > MAX_FILES + 1 or directory > (MAX_FILES + 1) * 512:
+    if data.startswith(b"PK\x06\x07"):
+        raise BundleError("is a zip file in 64-bit form; wanted one that getgan wrote: export it again")
+    if entries > MAX_FILES + 1 or length > (MAX_FILES + 1) * 512:
         raise BundleError(f"found {entries:,} files in it; wanted at most {MAX_FILES:,}")
+    file.seek(start)
+    directory = file.read(length)
+    place = found = 0
+    while place + _ENTRY.size <= length:
+        place += _ENTRY.size + sum(_ENTRY.unpack_from(directory, place)[1:])
+        found += 1
+    if found != entries:
+        raise BundleError(f"found {found:,} files in it where it says {entries:,}; {COPY_AGAIN}")
+    return size
 
 
-def _check_infos(infos: list[zipfile.ZipInfo]) -> None:
+def _check_infos(infos: list[zipfile.ZipInfo], size: int) -> None:
     seen: set[str] = set()
     for info in infos:
         name = f"{info.orig_filename!r:.90}"
@@ -191,3 +205,5 @@ def _check_infos(infos: list[zipfile.ZipInfo]) -> None:
             raise BundleError(f"{name} is a link or a device; wanted plain files: {COPY_AGAIN}")
         if info.file_size > MAX_FILE_BYTES:
             raise BundleError(f"{name} has {info.file_size:,} bytes; wanted at most {MAX_FILE_BYTES:,}")
+    if sum(info.file_size for info in infos) > size:
+        raise BundleError(f"its files overlap: together they are longer than it is; {COPY_AGAIN}")
