@@ -6,8 +6,6 @@ import hashlib
 import io
 import json
 import os
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,12 +20,20 @@ from getgan.errors import CheckpointError, ConfigError, GetganError
 from getgan.files import write_bytes_atomic
 from getgan.models.catalog import ARCHITECTURES, Generator, GeneratorConfig, build_generator
 from getgan.models.recognise import WANTED, first_three, recognise
+from getgan.models.torchfile import CodeError, TorchFileError, read_torch_file
+from getgan.printing import one_line
 
 FORMAT_VERSION = 1
 METADATA_KEY = "getgan"
 TRAINING_STATE_KEY = "getgan_training_state"
+MAX_TENSORS = 4096  # a default GET-GAN has 66
 # A default GET-GAN has a header of 7 kB, U-GAT-IT one of 5 kB; the rest is room for the training config.
 MAX_HEADER_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 31  # a full U-GAT-IT for 256 pixels has 1.1 GB
+MAX_SIZE = 2048  # pixels each way; the runtime takes no more either
+# 10^9 multiply-accumulates for one picture, all of them counted at a quarter of the size. CycleGAN's ResNet-9
+# has 47 at 256x256, 750 at 1024x1024.
+MAX_GMAC = 2000
 # CycleGAN's crop size, assumed for a bare state dict that does not say.
 ASSUMED_SIZE = 256
 
@@ -48,6 +54,8 @@ class ImageContract:
         if (self.channels, self.range, self.multiple_of) != ("RGB", (-1.0, 1.0), 4):
             found = f"{self.channels}, range {self.range}, multiples of {self.multiple_of}"
             raise ConfigError(f"ImageContract is {found}; wanted RGB, range (-1.0, 1.0), multiples of 4")
+        if self.size > MAX_SIZE:
+            raise ConfigError(f"ImageContract.size is {self.size}; wanted at most {MAX_SIZE}")
         if self.min_size < 1 or self.size < self.min_size or self.size % self.multiple_of:
             wanted = f"a multiple of {self.multiple_of}, at least min_size = {self.min_size}"
             raise ConfigError(f"ImageContract.size is {self.size}; wanted {wanted}")
@@ -170,6 +178,8 @@ def _read(path: Path) -> bytes:
             if kind == "safetensors":
                 _check_header(file, size)
                 file.seek(0)
+            if size > MAX_FILE_BYTES:
+                raise CheckpointError(f"found {size:,} bytes; wanted at most {MAX_FILE_BYTES:,}")
             return file.read()
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror}); check its permissions") from error
@@ -202,6 +212,8 @@ def _check_header(file: BinaryIO, size: int) -> None:
         raise CheckpointError(f"file is cut off in its header: found {size:,} bytes; copy it again")
     try:
         entries = json.loads(header)
+        if len(entries) > MAX_TENSORS:
+            raise CheckpointError(f"found {len(entries):,} tensors; wanted at most {MAX_TENSORS:,}")
         ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
         wanted_size = 8 + length + max(ends, default=0)
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
@@ -213,27 +225,29 @@ def _check_header(file: BinaryIO, size: int) -> None:
 def _open_safetensors(data: bytes) -> tuple[str | None, dict[str, Tensor]]:
     length = int.from_bytes(data[:8], "little")
     try:
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
         state = safetensors.torch.load(data)
     except Exception as error:  # safetensors' own error, or KeyError for a dtype that torch lacks
-        raise CheckpointError(f"found damaged safetensors ({error}); copy the file again") from error
+        raise CheckpointError(
+            f"found damaged safetensors ({one_line(error):.200}); copy the file again"
+        ) from error
     return metadata.get(METADATA_KEY), state
 
 
 def _open_pickle(data: bytes, path: Path) -> tuple[str | None, dict[str, Tensor]]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on old pickle protocols; the result is checked below
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        content = read_torch_file(data)
     except Exception as error:  # a damaged pickle raises anything, from KeyError to struct.error
         if path.name.endswith(".state.pt"):
             raise CheckpointError(_training_state(path)) from error
-        # PyTorch names the function or class that the pickle wants called.
-        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+        if isinstance(error, CodeError):
             wanted = "plain tensors: where you trust it, save its state_dict() with torch.save"
             raise CheckpointError(
-                f"found a pickle that runs code ({asked[1]:.80}); wanted {wanted}"
+                f"found a pickle that runs code ({error!s:.80}); wanted {wanted}"
             ) from error
+        if isinstance(error, TorchFileError):
+            wanted = "a dense state_dict() as torch.save writes it, or copy it again"
+            raise CheckpointError(f"found a PyTorch file with {error}; wanted {wanted}") from error
         raise CheckpointError("found a damaged file or none of PyTorch's; copy it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"found a {type(content).__name__}; wanted {WANTED}")
@@ -316,8 +330,20 @@ def _record(kind: type[_Record], document: Any, *, strict: bool) -> _Record:
         if type(value) is not type(known[name]):
             wanted = type(known[name]).__name__
             raise CheckpointError(f"found {kind.__name__}.{name} = {value!r:.80}; wanted a {wanted}")
+        # What a bundle's JSON cannot hold, or a terminal cannot show, was not written by us either.
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            raise CheckpointError(
+                f"found {kind.__name__}.{name} with {len(str(value))} digits; wanted at most 18"
+            )
+        if isinstance(value, str) and not _is_unicode(value):
+            raise CheckpointError(f"found {kind.__name__}.{name} with broken Unicode; copy the file again")
         values[name] = value
     return kind(**values)
+
+
+def _is_unicode(text: str) -> bool:
+    """Without half a surrogate pair, which JSON may hold and UTF-8 cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _check(checkpoint: Checkpoint) -> None:
@@ -348,6 +374,11 @@ def _check(checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"weights do not fit {checkpoint.arch} with {config}: {'; '.join(problems)}")
     if broken := [key for key in wanted if not bool(torch.isfinite(found_state[key]).all())]:
         raise CheckpointError(f"found NaN or infinite weights in {first_three(broken)}; wanted finite ones")
+    size = checkpoint.contract.size
+    gmac = sum(value.numel() for value in wanted.values() if value.ndim == 4) * (size // 4) ** 2 / 1e9
+    if gmac > MAX_GMAC:
+        found = f"a network with about {gmac:,.0f} GMAC for a picture of {size}x{size}"
+        raise CheckpointError(f"found {found}; wanted at most {MAX_GMAC:,}: a smaller contract.size")
 
 
 def _kind_of(tensor: Tensor) -> str:

@@ -239,6 +239,18 @@ def test_bytes_that_are_no_checkpoint(tmp_path: Path) -> None:
         (b"{" + b'"a":' + b"[" * 100_000, "found a damaged safetensors header"),
         (b'{"a":{"dtype":"F32"}}', "found a damaged safetensors header"),
         (
+            b'{"__metadata__":null,"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            "found a state dict with keys a",
+        ),
+        (
+            b'{"__metadata__":[],"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            "found damaged safetensors (",
+        ),
+        (
+            b"{" + b",".join(b'"%d":0' % n for n in range(5000)) + b"}",
+            "found 5,000 tensors; wanted at most 4,096",
+        ),
+        (
             b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}' + b" " * 10,
             "found damaged safetensors (",
         ),
@@ -264,6 +276,42 @@ def test_header_size_is_capped_before_reading(tmp_path: Path) -> None:
     long = dataclasses.replace(PROVENANCE, config_toml="x" * MAX_HEADER_BYTES)
     with pytest.raises(CheckpointError, match=r"shorten provenance\.config_toml"):
         save_checkpoint(dataclasses.replace(_checkpoint(), provenance=long), tmp_path / "long.safetensors")
+
+
+def test_a_file_of_any_size_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    with open(path, "wb") as file:
+        file.write(b"PK\x03\x04")
+        file.truncate(1 << 41)  # sparse: two terabytes that nobody may read
+    assert _error(path) == "found 2,199,023,255,552 bytes; wanted at most 2,147,483,648"
+
+
+def test_a_network_that_would_work_for_minutes_on_one_picture_is_refused(tmp_path: Path) -> None:
+    config = GetGanConfig(ngf=32, shared_blocks=32, branch_blocks=1)
+    generator = build_generator("getgan", config)
+    path = tmp_path / "net.safetensors"
+    contract = ImageContract(size=2048)
+    with pytest.raises(
+        CheckpointError, match=r"found a network with about 2,7.. GMAC for a picture of 2048x2048"
+    ):
+        save_checkpoint(Checkpoint("getgan", config, generator.state_dict(), contract, PROVENANCE), path)
+    save_checkpoint(Checkpoint("getgan", config, generator.state_dict(), ImageContract(), PROVENANCE), path)
+    assert load_checkpoint(path).contract.size == 256
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_bare_state_dict_of_two_thousand_blocks(tmp_path: Path, suffix: str) -> None:
+    state = _checkpoint("resnet").state
+    deep = {f"model.{number}.conv_block.1.weight": torch.zeros(1) for number in range(10, 2010)}
+    path = tmp_path / f"net{suffix}"
+    tail = {key.replace("model.19", "model.2017"): value for key, value in state.items() if "model.19" in key}
+    up = {"model.2010.weight": torch.zeros(8, 4, 3, 3)}
+    content = {**deep, **tail, **up, "model.1.weight": state["model.1.weight"]}
+    if suffix == ".safetensors":
+        safetensors.torch.save_file(content, path)
+    else:
+        torch.save(content, path)
+    assert _error(path) == "ResnetConfig.blocks is 2000; wanted an integer from 1 to 64"
 
 
 class _Evil:
@@ -354,6 +402,23 @@ def _edited(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
         (lambda d: d["contract"].update(size=17), "ImageContract.size is 17; wanted a multiple of 4"),
         (lambda d: d["contract"].update(min_size=4), "contract.min_size = 4; wanted 8 for this getgan"),
         (lambda d: d["provenance"].update(seed="x"), "found Provenance.seed = 'x'; wanted a int"),
+        (lambda d: d["contract"].update(size=2052), "ImageContract.size is 2052; wanted at most 2048"),
+        (
+            lambda d: d["contract"].update(size=4_000_000_000),
+            "ImageContract.size is 4000000000; wanted at most",
+        ),
+        (lambda d: d["contract"].update(size=4 * 10**30), "found ImageContract.size with 31 digits"),
+        (lambda d: d["provenance"].update(iterations=10**30), "found Provenance.iterations with 31 digits"),
+        (lambda d: d["provenance"].update(notes="\ud800"), "found Provenance.notes with broken Unicode"),
+        (
+            lambda d: d["provenance"].update(config_toml="\udcff"),
+            "Provenance.config_toml with broken Unicode",
+        ),
+        (
+            lambda d: d["config"].update(shared_blocks=65),
+            "shared_blocks is 65; wanted an integer from 1 to 64",
+        ),
+        (lambda d: d["config"].update(ngf=10**100), "found GetGanConfig.ngf with 101 digits"),
     ],
 )
 def test_bad_metadata(tmp_path: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:
@@ -408,10 +473,6 @@ def _reshape_all(state: dict[str, Tensor]) -> None:
         (
             lambda s: s.update({"gate.bias": s["gate.bias"].half()}),
             "gate.bias is float16 (8,) instead of float32",
-        ),
-        (
-            lambda s: s.update({"gate.bias": s["gate.bias"].to_sparse()}),
-            "gate.bias is torch.sparse_coo float32",
         ),
         (lambda s: s.clear(), "missing keys shared.1.weight, shared.1.bias, shared.4.weight and 33 more"),
         (_reshape_all, "shared.4.weight is float32 (5,) instead of float32 (4, 2, 3, 3) and 33 more"),
