@@ -272,6 +272,8 @@ def run(
 ) -> None:
     """Translate images, videos or a camera with a bundle; no PyTorch. More: getgan help running."""
     with imports():
+        import cv2  # noqa: F401  # which functions import when they first need it, unprotected
+
         from getgan.runtime.console import StatusLine
         from getgan.runtime.pipeline import PipelineOptions
         from getgan.runtime.run import RunOptions, run_bundle

@@ -13,6 +13,7 @@ from getgan.errors import DeviceError
 from getgan.runtime.backends import Graph, Unsuitable
 from getgan.runtime.backends.memory import graph_in_memory
 from getgan.runtime.devices import library_version, nvidia_gpus
+from getgan.runtime.interrupts import interrupts_wait
 from getgan.runtime.manifest import Precision
 
 BOTH = (
@@ -52,8 +53,9 @@ class OnnxRuntimeEngine:
         if library_version("onnxruntime") and library_version("onnxruntime-gpu"):
             self._repair = BOTH.format(package=package)
         try:
-            import onnxruntime
-            from onnxruntime.capi import onnxruntime_pybind11_state as native
+            with interrupts_wait():
+                import onnxruntime
+                from onnxruntime.capi import onnxruntime_pybind11_state as native
         except (ImportError, OSError) as error:
             raise DeviceError(f"{package} cannot be imported ({_line(error)}); {self._repair}") from error
         # Its exceptions have no base of their own.

@@ -12,6 +12,7 @@ from getgan.errors import DeviceError
 from getgan.runtime.backends import Graph, Unsuitable
 from getgan.runtime.backends.memory import graph_in_memory
 from getgan.runtime.devices import BF16_FLAGS, cpu_flags, library_version
+from getgan.runtime.interrupts import interrupts_wait
 from getgan.runtime.manifest import Precision
 
 REPAIR = "pip install -U openvino"
@@ -41,7 +42,8 @@ class OpenVinoEngine:
 
     def __init__(self, graph: Graph, threads: int) -> None:
         try:
-            import openvino
+            with interrupts_wait():
+                import openvino
         except (ImportError, OSError) as error:
             raise DeviceError(
                 f"openvino is installed and cannot be imported ({_line(error)}); {REPAIR}"
