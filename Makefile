@@ -7,11 +7,13 @@ STAMP       := $(VENV)/.ready
 CHECKPOINT  ?= examples/getgan-64.safetensors
 CHECKPOINTS ?= getgan=examples/getgan-64.safetensors cyclegan=examples/cyclegan-64.safetensors
 TESTS       ?= tests
+MINUTES     ?= 30
+FUZZ        := $(abspath build/fuzz)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compare test offline matrix check format clean
+.PHONY: help setup demo compare test offline fuzz bundle matrix check format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +35,17 @@ test: check ## check, then run the quick tests with coverage
 offline: $(STAMP) ## every command under strace: no connection, nothing left behind (five minutes)
 	@command -v strace >/dev/null || { echo "strace is not installed: apt install strace" >&2; exit 1; }
 	@$(BIN)/pytest -m slow tests/test_nothing_leaves.py
+
+# The temporary folder holds the failing input, and its name stands in what is printed.
+fuzz: $(STAMP) ## throw damaged files at every parser for MINUTES=30; the one that fails stays in build/fuzz
+	@mkdir -p $(FUZZ)
+	@targets=$$($(BIN)/pytest --collect-only -q tests/test_fuzz_*.py | grep -c ::); \
+	each=$$(($(MINUTES) * 60 / targets)); \
+	echo "==> pytest, $$targets tests of $$each s for each target (an input may cost 500 MB and 5 s)"; \
+	TMPDIR=$(FUZZ) FUZZ_SECONDS=$$each $(BIN)/pytest -x -q tests/test_fuzz_*.py
+
+bundle: $(STAMP) ## make the bundle in examples/ anew from its checkpoint
+	@$(BIN)/getgan export examples/getgan-64.safetensors -o examples/getgan-64.getgan --occlusion --overwrite
 
 matrix: $(STAMP) ## the runtime's tests from the built wheel, on Python 3.10 and 3.12 (ten minutes)
 	@$(BIN)/nox || { echo "Was an interpreter not found? Put it on PATH: PATH=/path/to/python3.10/bin:\$$PATH make matrix" >&2; exit 1; }

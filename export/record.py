@@ -82,5 +82,5 @@ def record_from_json(data: bytes) -> QualityRecord:
     """Parse and check; BundleError says what is wrong."""
     try:
         return msgspec.json.decode(data, type=QualityRecord)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"found a damaged quality.json ({error}); export the bundle again") from error

@@ -154,7 +154,10 @@ def config_from_toml_text(text: str, source: str = "config") -> TrainConfig:
 def _sections_from_toml_text(text: str, source: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # too long a number is a ValueError, too deep a list the other
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
     hints = get_type_hints(TrainConfig)
     sections: dict[str, Any] = {}
@@ -162,7 +165,9 @@ def _sections_from_toml_text(text: str, source: str) -> dict[str, Any]:
         if name not in hints:
             raise ConfigError(f"{source}: unknown section [{name}]{_did_you_mean(name, hints)}")
         if not isinstance(table, dict):
-            raise ConfigError(f"{source}: {name} is {table!r}; wanted a section [{name}] with keys under it")
+            raise ConfigError(
+                f"{source}: {name} is {table!r:.80}; wanted a section [{name}] with keys under it"
+            )
         sections[name] = _section(hints[name], table, f"{source}: {name}")
     return sections
 
