@@ -281,7 +281,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     save(reverse_path(small), "getgan", TINY)
     with pytest.raises(CheckpointError, match="wanted resnet or ugatit"):
         evaluate([Entry("a", small)], QUICK)
-    with pytest.raises(ConfigError, match="device 'nonsense' cannot be used"):
+    with pytest.raises(ConfigError, match="found device 'nonsense'; wanted cpu"):
         evaluate([Entry("b", large)], dataclasses.replace(QUICK, device="nonsense"))
 
 
