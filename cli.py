@@ -299,6 +299,7 @@ def run(
             on_failure=lambda failure: line.message(
                 f"{'refused' if failure.refused else 'failed'}: {failure.name}: {failure.reason}"
             ),
+            on_note=line.message,
         )
     tell(report, json)
     raise typer.Exit(report.summary.exit_code)

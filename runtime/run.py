@@ -13,6 +13,7 @@ from getgan.runtime.bundle import Bundle
 from getgan.runtime.media.camera import TIMEOUT_S
 from getgan.runtime.media.outputs import plan_output
 from getgan.runtime.media.record import Recipe
+from getgan.runtime.media.recording import recover_recordings
 from getgan.runtime.media.sinks import View
 from getgan.runtime.media.sources import open_source
 from getgan.runtime.pipeline import Pipeline, PipelineOptions
@@ -64,6 +65,7 @@ def run_bundle(
     on_session: Callable[[SessionInfo], None] = lambda info: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_failure: Callable[[Failure], None] = lambda failure: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> RunReport:
     """Translate all of the source into the output; `translate` says what happens to frames that fail.
 
@@ -87,6 +89,9 @@ def run_bundle(
             pipeline = Pipeline(session, bundle.manifest.contract, options.pipeline)
             sink = plan.open(recipe_of(bundle, session.info, pipeline))
             on_session(session.info)
+            if plan.kind == "video":
+                for note in recover_recordings(output.parent):
+                    on_note(note)
             summary = translate(source, sink, pipeline, on_progress=on_progress, on_failure=on_failure)
             return RunReport(str(bundle.path), bundle.sha256, str(output), session.info, summary)
 

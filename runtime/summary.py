@@ -11,6 +11,7 @@ from getgan.printing import json_text
 from getgan.runtime.console import clock
 
 MAX_FAILURES = 1000  # kept with their reasons; a camera may fail for days
+MAX_RANGES = 20  # of frames without a picture, in the closing lines; the JSON has all that are kept
 MAX_TIMES = 10_000  # the last frames, of which the medians are
 
 
@@ -24,6 +25,7 @@ class Failure:
     name: str
     reason: str
     refused: bool = False  # by the guard: the picture cannot be shown, and nothing is wrong with the machine
+    frame: int | None = None  # 0-based, of a video or a camera
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,9 @@ class Summary:
             times = asdict(self.stages).items()
             stages = ", ".join(f"{name} {1000 * seconds:.1f}" for name, seconds in times)
             lines.append(f"median ms: {stages} (all but the network {100 * self.stages.overhead:.1f} %)")
+        frames = [failure.frame for failure in self.failures if failure.frame is not None]
+        if frames:
+            lines.append(f"frames without a picture: {ranges(frames)}")
         if self.stopped:
             lines.append(f"stopped: {self.stopped}")
         if self.interrupted:
@@ -110,6 +115,18 @@ class Summary:
     def to_json(self) -> str:
         """For machines."""
         return json_text(asdict(self) | {"exit_code": self.exit_code})
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Rising numbers in words, at most MAX_RANGES parts: 2-4, 9."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    parts = [str(first) if first == last else f"{first}-{last}" for first, last in runs[:MAX_RANGES]]
+    return ", ".join(parts + (["and more"] if len(runs) > MAX_RANGES else []))
 
 
 @dataclass

@@ -15,6 +15,7 @@ from getgan.printing import one_line
 from getgan.runtime.media.frames import Image, Pending, Source
 from getgan.runtime.media.record import Taken
 from getgan.runtime.media.sinks import Sink
+from getgan.runtime.media.videowriter import LOST
 from getgan.runtime.pipeline import Result
 from getgan.runtime.summary import MAX_FAILURES, Failure, Progress, Summary, Times
 
@@ -94,7 +95,7 @@ class _Job:
             try:
                 self._sink.close(keep=keep)
             except OutputError as error:
-                stopped = stopped or one_line(error)
+                stopped = "; ".join(part for part in (stopped, one_line(error)) if part)
         return self._summary(stopped)
 
     def _work(self) -> None:
@@ -138,9 +139,11 @@ class _Job:
         self._last_reason = ""
 
     def _fail(self, pending: Pending, error: DataError, *, refused: bool) -> None:
-        note = "" if isinstance(error, Taken) else self._sink.lose(pending, str(error))
+        note = "" if isinstance(error, Taken) else self._sink.lose(pending, "refused" if refused else LOST)
         reason = one_line(f"{error}; {note}" if note else error)
-        failure = Failure(one_line(pending.name), reason, refused)
+        frame = None if pending.time is None else pending.index
+        name = pending.name if frame is None else f"{pending.name} frame {frame}"
+        failure = Failure(one_line(name), reason, refused, frame)
         if refused:
             self._refused += 1
         else:

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.runtime.images import bytes_from_image, write_image
+from getgan.runtime.media.capture import quiet_opencv
 from getgan.runtime.media.frames import Source
 from getgan.runtime.media.outputs import plan_output
 from getgan.runtime.media.record import Recipe, Stamp
 from getgan.runtime.media.sinks import Sink, View
 from getgan.runtime.media.sources import open_source
-from getgan.runtime.media.video import quiet_opencv
 from getgan.runtime.pipeline import Result, Timings
 from getgan.runtime.summary import Failure, Progress, Summary
 from getgan.runtime.translate import translate

@@ -20,12 +20,14 @@ from frame_helpers import (
 
 from getgan.errors import ConfigError, DataError, OutputError
 from getgan.runtime.images import read_image
+from getgan.runtime.media.encoding import codec_for
 from getgan.runtime.media.frames import Frame, Pending
+from getgan.runtime.media.plate import BACKGROUND, plate
 from getgan.runtime.media.sidebyside import GAP, side_by_side
 from getgan.runtime.media.sinks import ImageFolderSink, View, output_name
 from getgan.runtime.media.sources import ImageFiles, open_source
 from getgan.runtime.media.video import VideoFile
-from getgan.runtime.media.videowriter import VideoSink
+from getgan.runtime.media.videowriter import HOLD_S, Closed, VideoSink
 
 
 def still(name: str, value: int = 50) -> Frame:
@@ -34,6 +36,10 @@ def still(name: str, value: int = 50) -> Frame:
 
 def moment(index: int, fps: float = 10.0, value: int = 50) -> Frame:
     return Frame(picture(value), "clip.mp4", index, index / fps)
+
+
+def moment_lost(index: int, fps: float = 10.0) -> Pending:
+    return Pending("clip.mp4", index, index / fps, picture)
 
 
 def pending(frame: Frame) -> Pending:
@@ -133,7 +139,7 @@ def test_an_output_that_does_not_fit_the_input(tmp_path: Path) -> None:
         ("o.mp4", folder, "wanted a folder"),
         ("o.png", folder, "for many pictures"),
         ("o.png", video, "for many pictures"),
-        ("o.webm", video, "cannot write a video as .webm; wanted one of .mp4"),
+        ("o.wmv", video, "cannot write a video as .wmv; wanted one of .mp4"),
         ("file", folder, "is a file; wanted a folder"),
         ("o.GIF", folder, "cannot write .GIF files; wanted a folder, or one of .png"),
     ):
@@ -210,7 +216,7 @@ def test_a_cameras_video_never_overwrites_by_chance(tmp_path: Path) -> None:
 # --- videos ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mov", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mov", ".mkv", ".webm"])
 @pytest.mark.parametrize(("height", "width"), [(24, 32), (25, 33), (1, 1)])
 def test_a_video_is_written_whole_and_in_its_size(
     suffix: str, height: int, width: int, tmp_path: Path
@@ -247,17 +253,62 @@ def test_colours_of_a_video_stay(tmp_path: Path) -> None:
     assert source[..., 0].mean() > 240 and source[..., 1:].mean() < 15
 
 
+PLATE = BACKGROUND  # the grey of a frame without a face; its words are thin in so small a video
+
+
+def levels(path: Path) -> list[int]:
+    """The grey of each frame's corner, to the nearest multiple of 20, and PLATE for that of a plate."""
+    corners = [float(frame[:4, :4].mean()) for frame in read_video(path)]
+    return [PLATE if abs(level - PLATE) < 3 else round(level / 20) * 20 for level in corners]
+
+
 def test_a_video_keeps_time(tmp_path: Path) -> None:
-    """A slow camera's frames are shown until the next; two in one place cost one; a refused one is black."""
+    """A slow camera's frames are shown until the next; two in one place cost one; a plate is no face."""
     sink = VideoSink(tmp_path / "o.avi", 10.0)
     sink.lose(Pending("c", 0, 0.0, picture), "refused")
-    for seconds, value in ((0.2, 100), (0.5, 200), (0.51, 40)):
+    for seconds, value in ((0.2, 100), (0.5, 200), (0.51, 60)):
         sink.put(Frame(picture(), "c", 1, seconds), picture(value))
     sink.lose(Pending("c", 2, 0.8, picture), "refused")
     sink.put(Frame(picture(), "c", 3, 1.0), picture(220))
+    assert sink.close(keep=True) == Closed((tmp_path / "o.avi",))
+    shown = levels(tmp_path / "o.avi")
+    assert shown == [PLATE, PLATE, 100, 100, 100, 200, 60, 60, PLATE, PLATE, 220]
+
+
+def test_a_silent_camera_shows_nobody(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "o.avi", 10.0)
+    sink.put(Frame(picture(), "c", 0, 0.0), picture(100))
+    sink.put(Frame(picture(), "c", 1, 2.5), picture(200))
     sink.close(keep=True)
-    shown = [round(float(frame.mean()) / 20) * 20 for frame in read_video(tmp_path / "o.avi")]
-    assert shown == [0, 0, 100, 100, 100, 200, 40, 40, 0, 0, 220]
+    held = round(HOLD_S * 10)
+    assert levels(tmp_path / "o.avi") == [100] * held + [PLATE] * (25 - held) + [200]
+
+
+def test_the_plates_before_the_first_face_say_why(tmp_path: Path) -> None:
+    """Nothing for 0.2 s, then lost, then refused twice: three plates of three kinds, and then the face."""
+    sink = VideoSink(tmp_path / "o.avi", 10.0)
+    for place, words in ((2, "frame lost"), (3, "refused"), (4, "refused")):
+        sink.lose(moment_lost(place), words)
+    sink.put(moment(5), picture(220, 120, 320))
+    sink.close(keep=True)
+    frames = [frame.astype(int) for frame in read_video(tmp_path / "o.avi")]
+    refused, lost = (plate(words, 120, 320).astype(int) for words in ("refused", "frame lost"))
+    for frame, wanted, other in zip(
+        frames, [lost] * 3 + [refused] * 2, [refused] * 3 + [lost] * 2, strict=False
+    ):
+        assert abs(frame - wanted).mean() < 3 < abs(frame - other).mean()
+    assert len(frames) == 6 and frames[5].mean() > 200
+
+
+def test_a_plate_is_dark_and_its_words_can_be_read() -> None:
+    for height, width in ((256, 256), (480, 640), (24, 32)):
+        card = plate("refused", height, width)
+        assert card.shape == (height, width, 3) and card.dtype == np.uint8
+        assert card[0, 0].tolist() == [BACKGROUND] * 3
+    assert plate("refused", 2, 2).shape == (2, 2, 3)
+    words = plate("refused", 256, 256)
+    assert words.max() > 200 and 0.005 < (words > 150).mean() < 0.1
+    assert (words != plate("frame lost", 256, 256)).any()
 
 
 def test_a_change_of_size_is_scaled(tmp_path: Path) -> None:
@@ -268,44 +319,111 @@ def test_a_change_of_size_is_scaled(tmp_path: Path) -> None:
     assert [frame.shape for frame in read_video(tmp_path / "o.avi")] == [(24, 32, 3)] * 2
 
 
-def test_a_video_that_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
+def test_a_video_that_was_stopped_is_kept_under_another_name(tmp_path: Path) -> None:
+    (tmp_path / "o.partial.mp4").write_bytes(b"of yesterday")
     sink = VideoSink(tmp_path / "o.mp4", 10.0)
-    sink.put(moment(0), picture())
-    assert len(tree(tmp_path)) == 1
-    sink.close(keep=False)
-    sink.close(keep=True)
-    assert tree(tmp_path) == []
+    for n in range(7):
+        sink.put(moment(n), picture(20 * n))
+    assert len(tree(tmp_path)) == 2
+    closed = sink.close(keep=False)
+    place = tmp_path / "o.partial-2.mp4"
+    assert closed.paths == (place,)
+    assert closed.complaint == f"{tmp_path / 'o.mp4'} was not finished: its first 7 frames are in {place}"
+    assert sink.close(keep=True) == Closed()
+    assert tree(tmp_path) == ["o.partial-2.mp4", "o.partial.mp4"]
+    assert len(read_video(place)) == 7
+    assert (tmp_path / "o.partial.mp4").read_bytes() == b"of yesterday"
 
 
-def test_a_video_that_cannot_be_read_back_is_no_video(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Lossy:
+    """OpenCV's writer on a full disk: only so many frames get there, and it says nothing."""
+
+    fourcc = cv2.VideoWriter.fourcc
+    real = cv2.VideoWriter
+    room = 4
+
+    def __init__(self, *arguments: object) -> None:
+        self._real = Lossy.real(*arguments)
+        self._count = 0
+
+    def write(self, image: np.ndarray) -> None:
+        self._count += 1
+        if self._count <= Lossy.room:
+            self._real.write(image)
+
+    def isOpened(self) -> bool:
+        return bool(self._real.isOpened())
+
+    def release(self) -> None:
+        self._real.release()
+
+    def set(self, what: int, value: float) -> None:
+        self._real.set(what, value)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_what_can_be_read_back_of_a_video_is_kept(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Lossy:  # OpenCV's writer on a full disk: it says nothing
-        def __init__(self, *arguments: object) -> None:
-            self._real = Real(*arguments)
-            self._count = 0
-
-        def write(self, image: np.ndarray) -> None:
-            self._count += 1
-            if self._count < 5:
-                self._real.write(image)
-
-        def isOpened(self) -> bool:
-            return self._real.isOpened()
-
-        def release(self) -> None:
-            self._real.release()
-
-        fourcc = cv2.VideoWriter.fourcc
-
-    Real = cv2.VideoWriter
+    codec_for(suffix)  # tried before the disk is full
     monkeypatch.setattr(cv2, "VideoWriter", Lossy)
-    sink = VideoSink(tmp_path / "o.avi", 10.0)
+    path = tmp_path / f"o{suffix}"
+    sink = VideoSink(path, 10.0)
     for n in range(12):
         sink.put(moment(n), picture())
-    with pytest.raises(OutputError, match="only 4 of 12 frames can be read back; free space"):
-        sink.close(keep=True)
+    closed = sink.close(keep=True)
+    assert f"only 4 of 12 frames can be read back, and are in {path}; free space" in closed.complaint
+    assert tree(tmp_path) == [f"o{suffix}"] and len(read_video(path)) == 4
+
+
+def test_a_video_of_which_nothing_can_be_read_back_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "VideoWriter", Lossy)
+    monkeypatch.setattr(Lossy, "room", 0)
+    sink = VideoSink(tmp_path / "o.avi", 10.0)
+    sink.put(moment(0), picture())
+    closed = sink.close(keep=True)
+    assert closed.paths == () and "none of 1 frames can be read back; free space in" in closed.complaint
     assert tree(tmp_path) == []
+
+
+def test_a_recording_without_room_for_its_copy_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = VideoSink(tmp_path / "o.mp4", 10.0)
+    for n in range(5):
+        sink.put(moment(n), picture(20 * n))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    closed = sink.close(keep=True)
+    assert closed.paths == (tmp_path / "o.avi",)
+    assert f"o.mp4 could not be made: all 5 frames are in {tmp_path / 'o.avi'}" in closed.complaint
+    assert tree(tmp_path) == ["o.avi"] and len(read_video(tmp_path / "o.avi")) == 5
+
+
+def test_a_video_that_appeared_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "o.mp4", 10.0)
+    sink.put(moment(0), picture())
+    (tmp_path / "o.mp4").write_bytes(b"of somebody")
+    closed = sink.close(keep=True)
+    assert closed.paths == (tmp_path / "o-2.mp4",) and "o-2.mp4" in closed.complaint
+    assert (tmp_path / "o.mp4").read_bytes() == b"of somebody"
+    sink = VideoSink(tmp_path / "o.mp4", 10.0)  # the caller has decided that this one may be replaced
+    sink.put(moment(0), picture())
+    assert sink.close(keep=True) == Closed((tmp_path / "o.mp4",))
+
+
+def test_a_long_name_is_recorded_too(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".mp4")
+    sink = VideoSink(path, 10.0)
+    sink.put(moment(0), picture())
+    assert sink.close(keep=True) == Closed((path,))
+    sink = VideoSink(path, 10.0)
+    sink.put(moment(0), picture())
+    with pytest.raises(OutputError, match=r"its frames are in .*\.tmp\.video\.mp4\.avi: rename it"):
+        sink.close(keep=False)  # .partial does not fit
+    assert len(tree(tmp_path)) == 2
 
 
 def test_a_disk_that_is_nearly_full_stops_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,8 +434,7 @@ def test_a_disk_that_is_nearly_full_stops_a_video(tmp_path: Path, monkeypatch: p
     with pytest.raises(OutputError, match="1,000 bytes are free, wanted 33,554,432"):
         for n in range(1, 60):
             sink.put(moment(n), picture())
-    sink.close(keep=False)
-    assert tree(tmp_path) == []
+    assert sink.close(keep=False).paths == (tmp_path / "o.partial.avi",)
 
 
 def test_a_size_that_no_codec_takes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from backend_helpers import needs_backend
 from bundle_helpers import make_bundle, sample
 from frame_helpers import (
     FakePipeline,
+    Picture,
     mjpeg_server,
     open_sink,
     picture,
@@ -31,11 +34,14 @@ from frame_helpers import (
 from getgan.errors import ConfigError, DataError, DeviceError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.images import read_image, write_image
+from getgan.runtime.media.frames import Pending
+from getgan.runtime.media.plate import BACKGROUND
 from getgan.runtime.media.sidebyside import GAP
 from getgan.runtime.media.sources import open_source
+from getgan.runtime.media.video import VideoFile
 from getgan.runtime.pipeline import Pipeline, Result
 from getgan.runtime.session import open_session
-from getgan.runtime.summary import Failure, Progress, Stages
+from getgan.runtime.summary import Failure, Progress, Stages, ranges
 from getgan.runtime.translate import translate
 
 HELPER = Path(__file__).with_name("frame_helpers.py")
@@ -168,7 +174,7 @@ def test_a_bug_is_not_hidden(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         run(tmp_path / "clip.mp4", tmp_path / "out" / "o.mp4", Buggy())
-    assert tree(tmp_path / "out") == []
+    assert tree(tmp_path / "out") == ["o.partial.mp4", "o.partial.mp4.getgan.json"]
 
 
 @needs_backend
@@ -222,7 +228,7 @@ def test_a_video_that_is_cut_off_keeps_its_first_frames(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == ["o.mp4", "o.mp4.getgan.json"]
 
 
-def test_refused_frames_of_a_video_are_black_and_told_once(tmp_path: Path) -> None:
+def test_refused_frames_of_a_video_are_plates_and_told_once(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.avi", 9)
 
     class Blinking(FakePipeline):
@@ -233,9 +239,37 @@ def test_refused_frames_of_a_video_are_black_and_told_once(tmp_path: Path) -> No
     told: list[Failure] = []
     summary = run(tmp_path / "clip.avi", tmp_path / "o.avi", Blinking(), told=told)
     assert (summary.translated, summary.refused, len(told), summary.exit_code) == (6, 3, 1, 3)
-    assert [float(frame.mean()) < 5 for frame in read_video(tmp_path / "o.avi")] == [
+    assert [failure.name for failure in summary.failures] == [f"clip.avi frame {n}" for n in (2, 3, 4)]
+    assert told[0].name == "clip.avi frame 2" and "frames without a picture: 2-4\n" in summary.text() + "\n"
+    frames = read_video(tmp_path / "o.avi")
+    assert [abs(float(frame[:4, :4].mean()) - BACKGROUND) < 3 for frame in frames] == [
         n in (2, 3, 4) for n in range(9)
     ]
+
+
+def test_a_frame_that_cannot_be_decoded_shows_no_face_before_it(tmp_path: Path) -> None:
+    """Frame 0 and frames 4 to 6 of the source cannot be had."""
+    write_video(tmp_path / "clip.avi", 9)
+
+    class Torn(VideoFile):
+        def __iter__(self) -> Iterator[Pending]:
+            for pending in super().__iter__():
+                torn = pending.index in (0, 4, 5, 6)
+                yield replace(pending, read=self._torn) if torn else pending
+
+        def _torn(self) -> Picture:
+            raise DataError("frame cannot be decoded; copy the file again")
+
+    told: list[Failure] = []
+    source = Torn(tmp_path / "clip.avi")
+    sink = open_sink(tmp_path / "o.avi", source)
+    summary = translate(source, sink, FakePipeline(), on_failure=told.append)
+    assert (summary.translated, summary.failed, len(told)) == (5, 4, 2)
+    assert "frames without a picture: 0, 4-6" in summary.text()
+    frames = read_video(tmp_path / "o.avi")
+    shown = [abs(float(frame[:4, :4].mean()) - BACKGROUND) >= 3 for frame in frames]
+    assert shown == [n not in (0, 4, 5, 6) for n in range(9)]
+    assert all(abs(float(frames[n].mean()) - (245 - 20 * n)) < 5 for n in range(9) if shown[n])
 
 
 def test_a_camera_drops_frames_and_what_it_saw_is_kept_when_it_goes(tmp_path: Path) -> None:
@@ -257,6 +291,12 @@ def test_two_runs_of_a_camera_do_not_meet(tmp_path: Path) -> None:
         second = run(url, tmp_path / "out", timeout=2.0)
     assert second.skipped == 0
     assert len(tree(tmp_path / "out")) == first.translated + second.translated
+
+
+def test_many_gaps_are_told_in_few_words() -> None:
+    assert ranges([0, 4, 5, 6, 9]) == "0, 4-6, 9"
+    text = ranges(range(0, 1000, 2))
+    assert text.startswith("0, 2, 4") and text.endswith("38, and more")
 
 
 # --- full disks -----------------------------------------------------------------------------------------
@@ -287,14 +327,18 @@ def test_a_full_disk_stops_with_one_line(tmp_path: Path) -> None:
     assert (resumed.translated, resumed.skipped, resumed.exit_code) == (3, 1, 0)
 
 
-def test_a_full_disk_leaves_no_half_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_keeps_what_can_be_read_of_a_video(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_video(tmp_path / "clip.avi", 40, size=(160, 120))
     for suffix in (".mp4", ".avi"):
         with file_size_limit(8192):
             summary = run(tmp_path / "clip.avi", tmp_path / "out" / f"o{suffix}")
-        assert "can be read back; free space in" in summary.stopped, suffix
-        assert summary.exit_code == 1
-        assert tree(tmp_path / "out") == []
+        found = re.search(
+            r"is not whole: only (\d+) of 40 frames can be read back, and are in", summary.stopped
+        )
+        assert found and summary.exit_code == 1, summary.stopped
+        assert len(read_video(tmp_path / "out" / f"o{suffix}")) == int(found[1]) > 0
     assert capfd.readouterr().err == ""
 
 
@@ -331,11 +375,18 @@ def test_a_stop_in_the_middle_of_a_folder(number: int, tmp_path: Path) -> None:
     assert (summary.skipped, summary.translated) == (len(written), 60 - len(written))
 
 
-def test_a_stop_in_a_video_leaves_nothing_and_in_a_camera_what_it_saw(tmp_path: Path) -> None:
+def test_a_stop_in_a_video_leaves_its_first_part_and_in_a_camera_what_it_saw(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.avi", 200)
     out = tmp_path / "out"
     done = interrupted(tmp_path / "clip.avi", out / "o.avi", out / ".getgan-*.avi", signal.SIGINT)
-    assert (done.returncode, done.stderr, tree(out)) == (130, "", [])
+    assert (done.returncode, done.stderr, tree(out)) == (
+        130,
+        "",
+        ["o.partial.avi", "o.partial.avi.getgan.json"],
+    )
+    assert "o.avi was not finished: its first" in done.stdout and read_video(out / "o.partial.avi")
+    for path in out.iterdir():
+        path.unlink()
     with mjpeg_server(1000) as url:
         done = interrupted(url, out / "cam.avi", out / ".getgan-*.avi", signal.SIGINT, later=0.5)
     assert (done.returncode, done.stderr, tree(out)) == (130, "", ["cam.avi", "cam.avi.getgan.json"])

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from getgan.errors import GetganError
+from getgan.errors import GetganError, OutputError
 from getgan.runtime.doctor.check import Check
+from getgan.runtime.media.encoding import codec_for
 from getgan.runtime.media.frames import Frame
-from getgan.runtime.media.videowriter import MIN_FREE_BYTES, WRITE_SUFFIXES, VideoSink
+from getgan.runtime.media.recording import MIN_FREE_BYTES
+from getgan.runtime.media.videowriter import VideoSink
 
 LOW_BYTES = 1 << 30  # a bundle has 50 MB, an engine 20 to 100
 DEVICES = Path("/dev")
@@ -27,7 +29,7 @@ def checks() -> Iterator[Check]:
     """One after the other."""
     yield folder_check("cache", cache_folder(), "export XDG_CACHE_HOME=/a/folder/that/you/may/write")
     yield _temp()
-    for suffix in (".mp4", ".avi"):
+    for suffix in (".mp4", ".webm", ".avi"):
         yield video_check(suffix)
     yield cameras_check(DEVICES, DEVICE_NAMES)
 
@@ -88,7 +90,10 @@ def video_check(suffix: str) -> Check:
             for index in range(5):
                 picture = np.full((64, 64, 3), 40 * index, np.uint8)
                 sink.put(Frame(picture, "trial", index, index / 25.0), picture)
-            sink.close(keep=True)
+            closed = sink.close(keep=True)
+        if closed.complaint:
+            raise OutputError(closed.complaint)
+        codec = codec_for(suffix)
     except (GetganError, OSError) as error:
         repair = "pip install --force-reinstall opencv-python"
         return Check(name, "warn", f"cannot be written: {error}", repair)
@@ -96,7 +101,8 @@ def video_check(suffix: str) -> Check:
         return Check(
             name, "fault", f"OpenCV cannot be imported: {error}", "pip install opencv-python-headless"
         )
-    return Check(name, "ok", f"written with {WRITE_SUFFIXES[suffix]} and read back")
+    plays = "which browsers play" if codec.browser else "which no browser plays (.webm does)"
+    return Check(name, "ok", f"written as {codec.name}, {plays}, and read back")
 
 
 def cameras_check(devices: Path, names: Path) -> Check:

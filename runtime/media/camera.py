@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from getgan.errors import DataError
+from getgan.runtime.media.capture import quiet_opencv
 from getgan.runtime.media.frames import Image, Pending
-from getgan.runtime.media.video import check_frame_size, quiet_opencv, rgb_from_capture, usable_fps
+from getgan.runtime.media.video import check_frame_size, rgb_from_capture, usable_fps
 
 if TYPE_CHECKING:
     import cv2

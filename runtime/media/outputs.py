@@ -11,6 +11,7 @@ from typing import Literal
 from getgan.errors import ConfigError, OutputError
 from getgan.files import temporary_beside
 from getgan.runtime.images import SUFFIXES
+from getgan.runtime.media.encoding import WRITE_SUFFIXES
 from getgan.runtime.media.frames import Source
 from getgan.runtime.media.lock import OutputLock
 from getgan.runtime.media.record import Recipe, Stamp, made_of
@@ -25,7 +26,6 @@ from getgan.runtime.media.sinks import (
 )
 from getgan.runtime.media.sources import ImageFiles
 from getgan.runtime.media.video import VIDEO_SUFFIXES, VideoFile
-from getgan.runtime.media.videowriter import WRITE_SUFFIXES
 
 # A file is meant, and not a folder of this name.
 OTHER_SUFFIXES = (".gif", ".webp", ".heic", ".avif", ".jp2", ".dcm", ".svg", ".pdf", ".txt", ".ts")

@@ -47,7 +47,10 @@ class Sink(Protocol):
         """
 
     def lose(self, pending: Pending, reason: str) -> str:
-        """There is no picture of this frame. What became of an older one of that name, in words, or ""."""
+        """There is no picture of this frame. What became of an older one of that name, in words, or "".
+
+        reason: one or two words, which a video shows in its place.
+        """
 
     def close(self, *, keep: bool) -> None:
         """Finish; keep False: the source was not worked through, so that a video is not the whole one."""
@@ -165,13 +168,16 @@ class VideoFileSink:
 
     def close(self, *, keep: bool) -> None:
         """Put the video in place, then its record: without it nobody takes the video for getgan's."""
-        for path in self._video.close(keep=keep):
+        closed = self._video.close(keep=keep)
+        for path in closed.paths:
             try:
                 content = sha256_of_file(path)
             except OSError as error:
                 raise OutputError(f"cannot read {path} again: {error.strerror}; check its folder") from error
             record = sidecar_bytes(self._stamp.made(self._input, 0), content)
             write_bytes_atomic(sidecar_of(path), record)
+        if closed.complaint:
+            raise OutputError(closed.complaint)
 
 
 class BothSink:

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from getgan.errors import ConfigError, DataError
 from getgan.runtime.images import KINDS, SUFFIXES, natural_key
 from getgan.runtime.media.camera import TIMEOUT_S, URL_SCHEMES, Camera
+from getgan.runtime.media.capture import quiet_opencv
 from getgan.runtime.media.frames import Image, Pending, Source
 from getgan.runtime.media.inputs import pending_image
-from getgan.runtime.media.video import VIDEO_SUFFIXES, VideoFile, quiet_opencv
+from getgan.runtime.media.video import VIDEO_SUFFIXES, VideoFile
 
 
 def open_source(text: str, *, timeout: float = TIMEOUT_S) -> Source:

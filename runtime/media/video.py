@@ -10,6 +10,7 @@ import numpy as np
 
 from getgan.errors import DataError
 from getgan.runtime.images import MAX_PIXELS
+from getgan.runtime.media.capture import open_video
 from getgan.runtime.media.frames import Image, Pending
 from getgan.runtime.media.record import sha256_of_file
 
@@ -30,13 +31,12 @@ class VideoFile:
     def __init__(self, path: Path) -> None:
         import cv2
 
-        quiet_opencv()
         self.path = path
         self._digest = ""
         if not os.access(path, os.R_OK):
             raise DataError(f"{path}: cannot be read; check its permissions")
         self._identity = _identity(path)
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        self._capture = open_video(path)
         if not self._capture.isOpened():
             raise DataError(
                 f"{path}: cannot be opened as a video: it is cut off, damaged, or of a codec that this "
@@ -120,15 +120,3 @@ def check_frame_size(name: str, width: float, height: float) -> None:
 def usable_fps(stated: float) -> float:
     """The stated frames per second, or DEFAULT_FPS for what no camera has (0, NaN, a time base)."""
     return stated if 0.0 < stated <= MAX_FPS else DEFAULT_FPS
-
-
-def quiet_opencv() -> None:
-    """Keep OpenCV and FFmpeg off stderr: what matters of it we say in one line.
-
-    OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL in the environment bring it back.
-    """
-    import cv2
-
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,107 +1,135 @@
-"""Video files out: written under a temporary name, read back, and only then put in place."""
+"""Video files out: recorded under a temporary name, read back, and only then put in place."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from getgan.errors import OutputError
+from getgan.runtime.media.encoding import Encoder, codec_for, open_encoder
 from getgan.runtime.media.frames import Frame, Image, Pending
+from getgan.runtime.media.plate import plate
+from getgan.runtime.media.recording import MIN_FREE_BYTES, Recording
 from getgan.runtime.media.sidebyside import side_by_side
-from getgan.runtime.media.video import quiet_opencv
 
-if TYPE_CHECKING:
-    import cv2
-
-# The codecs that every OpenCV wheel can write; H.264 is in none of them.
-WRITE_SUFFIXES = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-# OpenCV does not say that a write failed, so that a full disk must be seen before it is full.
-MIN_FREE_BYTES = 32 << 20
 CHECK_EVERY = 25  # frames; asking takes microseconds, a frame of video at most some 100 kB
+# A face is shown until the next one's time, but no longer: a camera that is silent shows nobody.
+HOLD_S = 2.0
+LOST = "frame lost"
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What became of a video."""
+
+    paths: tuple[Path, ...] = ()
+    complaint: str = ""  # why it is not the whole video, and where it is
 
 
 class VideoSink:
     """One video file at a constant rate that keeps the source's clock.
 
-    A frame is shown until the next one's time. Where the guard refused a picture, black is shown, never
-    the face before. The first picture decides the size; odd sizes get one more row or column, as the codecs
-    take even ones only.
+    A frame is shown until the next one's time. Where there is no picture (refused by the guard, not to be
+    decoded, nothing from the camera for HOLD_S) a plate says so: never the face before. The first picture
+    decides the size; odd sizes get one more row or column, as the codecs take even ones only.
     """
 
     def __init__(self, path: Path, fps: float, *, side_by_side: bool = False) -> None:
         self._path = path
         self._fps = fps
         self._side_by_side = side_by_side
-        self._temporary = path.parent / f".getgan-{secrets.token_hex(8)}.tmp{path.suffix}"
-        self._writer: cv2.VideoWriter | None = None
+        self._replaces = os.path.lexists(path)  # the caller let this one be overwritten, and no later one
+        self._recording: Recording | None = None
+        self._encoder: Encoder | None = None
         self._size = (0, 0)  # width, height
-        self._shown: Image | None = None  # BGR; None = black
+        self._shown: Image | str = LOST  # BGR, or a plate's words
+        self._shown_from = 0
+        self._early: list[tuple[int, str]] = []  # plates from the start on, before the size is known
         self._written = 0
 
     def put(self, frame: Frame, picture: Image) -> None:
         """Show the picture from the frame's time on; OutputError if the codec or the disk refuses."""
-        if self._writer is None:
-            self._open(self._view(frame, picture))
-        self._show(frame.time, self._fitted(self._view(frame, picture)))
+        view = side_by_side(frame.image, picture) if self._side_by_side else picture
+        if self._encoder is None:
+            self._open(view)
+            for place, words in self._early:
+                self._show(place, words)
+        self._show(self._place(frame.time), self._fitted(view))
 
     def lose(self, pending: Pending, reason: str) -> None:
-        """Show from the frame's time on that it has no picture."""
-        if self._writer is not None:
-            self._show(pending.time, None)
+        """Show from the frame's time on that it has no picture; reason: one or two words for the plate."""
+        place = self._place(pending.time)
+        if self._encoder is not None:
+            self._show(place, reason)
+        elif not self._early or self._early[-1][1] != reason:
+            self._early.append((place, reason))
 
-    def _show(self, time: float | None, picture: Image | None) -> None:
-        place = round((time or 0.0) * self._fps)
+    def close(self, *, keep: bool) -> Closed:
+        """Put the video in place, with keep False as NAME.partial.SUFFIX: one that can be read is never lost.
+
+        OutputError if it cannot be put anywhere; it says where it is.
+        """
+        if self._encoder is None or self._recording is None:
+            return Closed()
+        self._encoder.release()
+        self._encoder = None
+        try:
+            kept = self._recording.keep(self._written, whole=keep, replace=self._replaces)
+        finally:
+            self._recording.close()
+        if kept is None:
+            if not self._written:
+                return Closed()
+            return Closed(
+                (),
+                f"cannot write {self._path}: none of {self._written} frames can be read back; free space in "
+                f"{self._path.parent} or choose another folder, then run the same command again",
+            )
+        if kept.frames < self._written:
+            why = (
+                f"{self._path} is not whole: only {kept.frames} of {self._written} frames can be read back, "
+                f"and are in {kept.path}; free space in {self._path.parent} or choose another folder"
+            )
+        elif not keep:
+            why = f"{self._path} was not finished: its first {kept.frames} frames are in {kept.path}"
+        elif kept.path != self._path:
+            why = f"{self._path} could not be made: all {kept.frames} frames are in {kept.path}"
+        else:
+            why = ""
+        return Closed((kept.path,), why)
+
+    def _place(self, time: float | None) -> int:
+        return round((time or 0.0) * self._fps)
+
+    def _show(self, place: int, shown: Image | str) -> None:
         while self._written < place:
+            if self._written - self._shown_from >= HOLD_S * self._fps and not isinstance(self._shown, str):
+                self._shown = LOST
             self._write()
-        self._shown = picture
+        self._shown, self._shown_from = shown, place
         if self._written == place:
             self._write()
 
-    def close(self, *, keep: bool) -> list[Path]:
-        """Put the video in place if it has frames that can be read back, else remove it; what was put."""
-        if self._writer is None:
-            return []
-        self._writer.release()
-        self._writer = None
-        try:
-            if keep and self._written:
-                self._check()
-                with open(self._temporary, "rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(self._temporary, self._path)
-                return [self._path]
-        except OSError as error:
-            raise OutputError(f"cannot write {self._path}: {error.strerror}; check its folder") from error
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                self._temporary.unlink()
-        return []
-
-    def _view(self, frame: Frame, picture: Image) -> Image:
-        return side_by_side(frame.image, picture) if self._side_by_side else picture
-
     def _open(self, first: Image) -> None:
-        import cv2
-
-        quiet_opencv()
         height, width = first.shape[:2]
         self._size = (width + width % 2, height + height % 2)
-        code = cv2.VideoWriter.fourcc(*WRITE_SUFFIXES[self._path.suffix.lower()])
-        writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, code, self._fps, self._size)
-        if not writer.isOpened():
-            with contextlib.suppress(FileNotFoundError):
-                self._temporary.unlink()
+        codec = codec_for(self._path.suffix.lower())
+        recording = Recording(self._path)
+        try:
+            self._encoder = open_encoder(recording.path, codec, self._fps, self._size)
+        finally:
+            if self._encoder is None:
+                recording.remove()
+        if self._encoder is None:
             raise OutputError(
                 f"cannot write {self._path} as {width}x{height} video; wanted a codec and a folder that take "
                 "it: try .avi, a smaller size or a folder of pictures, and getgan doctor"
             )
-        self._writer = writer
+        self._recording = recording
 
     def _fitted(self, picture: Image) -> Image:
         """BGR in the video's size."""
@@ -117,7 +145,7 @@ class VideoSink:
         return np.ascontiguousarray(picture[:, :, ::-1])
 
     def _write(self) -> None:
-        assert self._writer is not None
+        assert self._encoder is not None
         if self._written % CHECK_EVERY == 0:
             free = shutil.disk_usage(self._path.parent).free
             if free < MIN_FREE_BYTES:
@@ -126,20 +154,6 @@ class VideoSink:
                     f"free space in {self._path.parent}, then run the same command again"
                 )
         width, height = self._size
-        self._writer.write(np.zeros((height, width, 3), np.uint8) if self._shown is None else self._shown)
+        shown = plate(self._shown, height, width) if isinstance(self._shown, str) else self._shown
+        self._encoder.write(shown)
         self._written += 1
-
-    def _check(self) -> None:
-        """OutputError unless the file has all frames."""
-        import cv2
-
-        capture = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
-        found = 0
-        while capture.grab():
-            found += 1
-        capture.release()
-        if found != self._written:
-            raise OutputError(
-                f"cannot write {self._path}: only {found} of {self._written} frames can be read back; "
-                f"free space in {self._path.parent} or choose another folder, then run the same command again"
-            )

@@ -60,7 +60,7 @@ def atomic_write(
             if replace:
                 os.replace(temporary, path)
             else:
-                _put_new(temporary, path)
+                put_new(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -68,6 +68,21 @@ def atomic_write(
         _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(_message(path, error, needed)) from error
+
+
+def put_new(temporary: Path, path: Path) -> None:
+    """Rename, but never over a file; a link fails where the name is taken, a rename would not."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # A file system without links (FAT on a stick): between these two lines lie microseconds.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()
 
 
 def try_lock(file: IO[Any]) -> bool:
@@ -105,21 +120,6 @@ def leftovers(folder: Path, name: re.Pattern[str]) -> Iterator[Path]:
                     yield path
         except OSError:
             continue
-
-
-def _put_new(temporary: Path, path: Path) -> None:
-    """Rename, but never over a file; a link fails where the name is taken, a rename would not."""
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-            raise
-        # A file system without links (FAT on a stick): between these two lines lie microseconds.
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
-        os.replace(temporary, path)
-    else:
-        temporary.unlink()
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
