@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -54,18 +54,8 @@ CODECS: dict[str, tuple[Codec, ...]] = {
 WRITE_SUFFIXES = tuple(CODECS)
 
 
-class Encoder(Protocol):
-    """Writes frames, BGR uint8 (H, W, 3) of even sides, into a recording."""
-
-    def write(self, image: Image, /) -> None:
-        """One more; a full disk is not told."""
-
-    def release(self) -> None:
-        """End the file."""
-
-
 class WebpEncoder:
-    """VP8 out of key frames alone, each the body of a WebP picture.
+    """A cv2.VideoWriter of VP8 out of key frames alone, each the body of a WebP picture.
 
     Three times as fast as OpenCV's own VP8 encoder with half the bytes, and every frame can be jumped to.
     """
@@ -74,7 +64,7 @@ class WebpEncoder:
         self._writer = writer
 
     def write(self, image: Image) -> None:
-        """See Encoder."""
+        """One more frame, BGR uint8 (H, W, 3) of even sides; a full disk is not told."""
         import cv2
 
         done, data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])
@@ -84,11 +74,13 @@ class WebpEncoder:
         self._writer.write(np.frombuffer(_vp8_of_webp(data.tobytes()), np.uint8))
 
     def release(self) -> None:
-        """See Encoder."""
+        """End the file."""
         self._writer.release()
 
 
-def open_encoder(path: Path, codec: Codec, fps: float, size: tuple[int, int]) -> Encoder | None:
+def open_encoder(
+    path: Path, codec: Codec, fps: float, size: tuple[int, int]
+) -> cv2.VideoWriter | WebpEncoder | None:
     """An encoder into a recording; size is (width, height). None if OpenCV cannot."""
     import cv2
 

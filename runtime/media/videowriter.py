@@ -6,15 +6,19 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from getgan.errors import OutputError
-from getgan.runtime.media.encoding import Encoder, codec_for, open_encoder
+from getgan.runtime.media.encoding import WebpEncoder, codec_for, open_encoder
 from getgan.runtime.media.frames import Frame, Image, Pending
 from getgan.runtime.media.plate import plate
 from getgan.runtime.media.recording import MIN_FREE_BYTES, Recording
 from getgan.runtime.media.sidebyside import side_by_side
+
+if TYPE_CHECKING:
+    import cv2
 
 CHECK_EVERY = 25  # frames; asking takes microseconds, a frame of video at most some 100 kB
 # A face is shown until the next one's time, but no longer: a camera that is silent shows nobody.
@@ -44,7 +48,7 @@ class VideoSink:
         self._side_by_side = side_by_side
         self._replaces = os.path.lexists(path)  # the caller let this one be overwritten, and no later one
         self._recording: Recording | None = None
-        self._encoder: Encoder | None = None
+        self._encoder: cv2.VideoWriter | WebpEncoder | None = None
         self._size = (0, 0)  # width, height
         self._shown: Image | str = LOST  # BGR, or a plate's words
         self._shown_from = 0
