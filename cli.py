@@ -238,7 +238,7 @@ def verify(
 def run(
     bundle: Annotated[Path, typer.Argument(help="Bundle: folder or .getgan file.")],
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="Image, folder, video, camera number or stream URL.")
+        str, typer.Argument(metavar="INPUT", help="Image, DICOM, folder, video, camera number or stream URL.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder, or a picture or video by its suffix.")
@@ -261,6 +261,11 @@ def run(
     view: Annotated[
         Literal["output", "side-by-side", "both"], typer.Option(help="What is written for each frame.")
     ] = "output",
+    region: Annotated[
+        str, typer.Option(help="x,y,w,h in input pixels: all that is translated and shown.")
+    ] = "",
+    preset: Annotated[str, typer.Option(help="Take the region that was saved under this name.")] = "",
+    save_preset: Annotated[str, typer.Option(help="Save --region under this name, one per device.")] = "",
     timeout: Annotated[
         float, typer.Option(help="Seconds without a frame after which a camera is gone.", min=0.1)
     ] = 5.0,
@@ -274,7 +279,9 @@ def run(
     with imports():
         import cv2  # noqa: F401  # which functions import when they first need it, unprotected
 
+        from getgan.clinic.source import DicomOpener
         from getgan.runtime.console import StatusLine
+        from getgan.runtime.media.presets import region_of
         from getgan.runtime.pipeline import PipelineOptions
         from getgan.runtime.run import RunOptions, run_bundle
 
@@ -287,6 +294,7 @@ def run(
         view=view,
         overwrite=overwrite,
         timeout=timeout,
+        region=region_of(region, preset, save_preset),
     )
     with StatusLine(quiet=quiet or json) as line:
         report = run_bundle(
@@ -294,6 +302,7 @@ def run(
             source,
             output,
             options,
+            openers=[DicomOpener()],
             on_session=lambda info: _tell(info, line),
             on_progress=lambda progress: line.show(progress.text()),
             on_failure=lambda failure: line.message(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from getgan import __version__
 from getgan.printing import json_text
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.media.camera import TIMEOUT_S
+from getgan.runtime.media.openers import Opener
 from getgan.runtime.media.outputs import plan_output
 from getgan.runtime.media.record import Recipe
 from getgan.runtime.media.recording import recover_recordings
+from getgan.runtime.media.region import Region
 from getgan.runtime.media.sinks import View
 from getgan.runtime.media.sources import open_source
 from getgan.runtime.pipeline import Pipeline, PipelineOptions
@@ -34,6 +36,7 @@ class RunOptions:
     view: View = "output"
     overwrite: bool = False
     timeout: float = TIMEOUT_S  # seconds without a frame after which a camera is gone
+    region: Region | None = None  # all that is seen of each picture
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def run_bundle(
     output: Path,
     options: RunOptions,
     *,
+    openers: Sequence[Opener] = (),
     on_session: Callable[[SessionInfo], None] = lambda info: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_failure: Callable[[Failure], None] = lambda failure: None,
@@ -73,7 +77,7 @@ def run_bundle(
     OutputError.
     """
     bundle = Bundle.open(bundle_path)
-    source = open_source(source_text, timeout=options.timeout)
+    source = open_source(source_text, timeout=options.timeout, region=options.region, openers=openers)
     with contextlib.closing(source):
         plan = plan_output(output, source, view=options.view, overwrite=options.overwrite)
         with (
@@ -87,16 +91,21 @@ def run_bundle(
             ) as session,
         ):
             pipeline = Pipeline(session, bundle.manifest.contract, options.pipeline)
-            sink = plan.open(recipe_of(bundle, session.info, pipeline))
+            sink = plan.open(recipe_of(bundle, session.info, pipeline, source.region))
             on_session(session.info)
-            if plan.kind == "video":
-                for note in recover_recordings(output.parent):
-                    on_note(note)
+            recovered = recover_recordings(output.parent) if plan.kind == "video" else []
+            for note in (*recovered, *source.notes):
+                on_note(note)
+            if options.view != "output" and source.whole:
+                on_note(
+                    "beside the output the source is shown whole, with the names that a screen may hold; "
+                    "--region x,y,w,h shows a part"
+                )
             summary = translate(source, sink, pipeline, on_progress=on_progress, on_failure=on_failure)
             return RunReport(str(bundle.path), bundle.sha256, str(output), session.info, summary)
 
 
-def recipe_of(bundle: Bundle, session: SessionInfo, pipeline: Pipeline) -> Recipe:
+def recipe_of(bundle: Bundle, session: SessionInfo, pipeline: Pipeline, region: str = "") -> Recipe:
     """Everything that decides a pixel of the run's outputs."""
     chosen = pipeline.options
     return Recipe(
@@ -109,5 +118,5 @@ def recipe_of(bundle: Bundle, session: SessionInfo, pipeline: Pipeline) -> Recip
         fit=chosen.fit,
         output_size=chosen.output_size,
         label=chosen.label,
-        region="",
+        region=region,
     )

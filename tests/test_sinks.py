@@ -92,10 +92,10 @@ def test_frames_of_a_video_get_numbers(tmp_path: Path) -> None:
 
 
 def test_side_by_side_has_one_height() -> None:
-    both = side_by_side(picture(10, 24, 32), picture(200, 48, 48))
+    both = side_by_side(picture(10, 24, 32), picture(200, 48, 48), whole=False)
     assert both.shape == (48, 64 + GAP + 48, 3)
     assert (both[:, :64] == 10).all() and (both[:, 64 + GAP :] == 200).all()
-    assert side_by_side(picture(1, 1, 1), picture(2, 64, 64)).shape == (64, 64 + GAP + 64, 3)
+    assert side_by_side(picture(1, 1, 1), picture(2, 64, 64), whole=True).shape == (64, 64 + GAP + 64, 3)
 
 
 def test_both_views_of_a_folder_a_file_and_a_video(tmp_path: Path) -> None:

@@ -89,8 +89,9 @@ def test_a_folder_is_read_in_natural_order_with_its_subfolders(tmp_path: Path) -
     source = ImageFiles(tmp_path)
     assert list(source.names) == ["b2.PNG", "b10.png", "sub/deep/1.tiff", "얼굴/ü.jpg"]
     frames = [pending.frame() for pending in source]
-    assert [frame.index for frame in frames] == [0, 1, 2, 3]
+    assert [frame.index for frame in frames] == [0] * 4  # each is the first of its file
     assert source.total == 4
+    assert source.notes == ("left out as no images: notes.txt (1 in all)",)
     assert frames[0].image[0, 0].tolist() == [51, 51, 51]
     assert all(frame.image.dtype == np.uint8 and frame.image.shape == (24, 32, 3) for frame in frames)
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -32,6 +33,11 @@ class Camera:
 
     live = True
     total = None
+    names = ()
+    single = False
+    region = ""
+    whole = True
+    notes = ()
 
     def __init__(self, where: int | str, timeout: float = TIMEOUT_S) -> None:
         self._where = where
@@ -78,6 +84,10 @@ class Camera:
             index, seconds, image = newest
             start = seconds if start is None else start
             yield Pending(self._name, index, seconds - start, partial(rgb_from_capture, self.shown, image))
+
+    def claims(self, path: Path) -> bool:
+        """No file is a camera."""
+        return False
 
     def close(self) -> None:
         """Stop reading; a reader that hangs in its driver is left to end with the program."""

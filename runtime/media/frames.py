@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,9 +19,10 @@ class Frame:
 
     image: Image
     name: str  # path below the input folder with /, the file's own name, or the camera's
-    index: int  # 0-based, within the source
+    index: int  # 0-based, within its file or the camera's recording
     time: float | None = None  # seconds since the first frame, of a video or a camera
     sha256: str = ""  # of the input file's bytes; "" = there is no file, as with a camera
+    whole: bool = True  # False: cut to a region, chosen or stated by the file
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ class Pending:
     # SHA-256 of the input file's bytes, of which `read` decodes exactly these; "" where there is no file, as
     # with a camera. DataError as `read`.
     sha256: Callable[[], str] = str
+    whole: bool = True  # see Frame
 
     def frame(self) -> Frame:
         """The decoded frame; DataError."""
-        return Frame(self.read(), self.name, self.index, self.time, self.sha256())
+        return Frame(self.read(), self.name, self.index, self.time, self.sha256(), self.whole)
 
 
 class Source(Protocol):
@@ -58,6 +61,29 @@ class Source(Protocol):
     @property
     def dropped(self) -> int:
         """Frames so far that came faster than they were asked for."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the input's files, below its folder with /; none of a camera."""
+
+    @property
+    def single(self) -> bool:
+        """One still picture."""
+
+    @property
+    def region(self) -> str:
+        """x,y,w,h that was chosen; "" = whole pictures, or what the files state."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether some of its pictures may be shown whole, with the names on a screen."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is to be told before it starts, in one line each."""
+
+    def claims(self, path: Path) -> bool:
+        """Whether a file of this path would be one of the inputs."""
 
     def __iter__(self) -> Iterator[Pending]: ...
 

@@ -30,7 +30,7 @@ class ImageInput:
         return self._data
 
 
-def pending_image(path: Path, name: str, index: int) -> Pending:
+def pending_image(path: Path, name: str) -> Pending:
     """An image file as a frame that is not read yet."""
     image = ImageInput(path)
-    return Pending(name, index, None, image.read, image.sha256)
+    return Pending(name, 0, None, image.read, image.sha256)

@@ -24,8 +24,7 @@ from getgan.runtime.media.sinks import (
     View,
     output_name,
 )
-from getgan.runtime.media.sources import ImageFiles
-from getgan.runtime.media.video import VIDEO_SUFFIXES, VideoFile
+from getgan.runtime.media.video import VIDEO_SUFFIXES
 
 # A file is meant, and not a folder of this name.
 OTHER_SUFFIXES = (".gif", ".webp", ".heic", ".avif", ".jp2", ".dcm", ".svg", ".pdf", ".txt", ".ts")
@@ -78,7 +77,7 @@ def plan_output(
             raise ConfigError(f"cannot write a video as {suffix}; wanted one of {' '.join(WRITE_SUFFIXES)}")
         return _planned_files("video", output, view, source, overwrite)
     if suffix in SUFFIXES:
-        if not isinstance(source, ImageFiles) or source.folder is not None:
+        if not source.single:
             raise ConfigError(f"found one image file, {output}, for many pictures; wanted a folder")
         return _planned_files("image", output, view, source, overwrite)
     if output.suffix.lower() in OTHER_SUFFIXES and not output.is_dir():
@@ -86,7 +85,7 @@ def plan_output(
         raise ConfigError(f"cannot write {output.suffix} files; wanted a folder, or one of {wanted}")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{output} is a file; wanted a folder, or a name that ends in .png, .mp4 or .avi")
-    names = source.names if isinstance(source, ImageFiles) else ()
+    names = source.names
     places: tuple[tuple[Path, View], ...] = ((output, view),)
     if view == "both":
         places = ((output / "output", "output"), (output / "side-by-side", "side-by-side"))
@@ -131,23 +130,12 @@ def _planned_files(
 
 def _keep_apart(place: Path, source: Source, *, folder: bool) -> None:
     """Refuse what would overwrite the input, or be translated again by the next run."""
-    there = place.resolve()
-    if isinstance(source, ImageFiles) and source.folder is not None:
-        inputs = source.folder.resolve()
-        if there.is_relative_to(inputs):
+    # An output folder around the input folder is fine, unless a subfolder leads back into it.
+    for target in (place, *(place / output_name(name) for name in source.names if folder)):
+        if source.claims(target):
             raise ConfigError(
-                f"output {place} lies in the input folder {source.folder}; wanted one outside it"
+                f"output {target} is the input or lies in the input folder; wanted another file or folder"
             )
-        # An output folder around the input folder is fine, unless a subfolder leads back into it.
-        for name in source.names if inputs.is_relative_to(there) else ():
-            if (there / output_name(name)).is_relative_to(inputs):
-                raise ConfigError(
-                    f"output {place / output_name(name)} lies in the input folder; wanted another folder"
-                )
-    elif isinstance(source, ImageFiles | VideoFile):
-        target = there / output_name(source.path.name) if folder else there
-        if target == source.path.resolve():
-            raise ConfigError(f"output {target} is the input; wanted another file or folder")
 
 
 def _check_writable(folder: Path) -> None:

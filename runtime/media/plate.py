@@ -17,9 +17,9 @@ TALLEST = 0.12  # of the height
 @lru_cache(maxsize=8)
 def plate(words: str, height: int, width: int) -> Image:
     """A dark card with "no picture: WORDS" in its middle, uint8 (H, W, 3); all channels equal."""
-    ink = _ink(f"no picture: {words}")
-    factor = min(WIDEST * width / ink.shape[1], TALLEST * height / ink.shape[0])
-    text = resize(ink, max(1, round(factor * ink.shape[0])), max(1, round(factor * ink.shape[1])))
+    line = ink(f"no picture: {words}")
+    factor = min(WIDEST * width / line.shape[1], TALLEST * height / line.shape[0])
+    text = resize(line, max(1, round(factor * line.shape[0])), max(1, round(factor * line.shape[1])))
     card = np.full((height, width), BACKGROUND, np.uint8)
     top, left = (height - text.shape[0]) // 2, (width - text.shape[1]) // 2
     place = card[top : top + text.shape[0], left : left + text.shape[1]]
@@ -29,7 +29,7 @@ def plate(words: str, height: int, width: int) -> Image:
     return card
 
 
-def _ink(words: str) -> Image:
+def ink(words: str) -> Image:
     """The words white on black, (h, w), many times larger than needed, cut to their ink."""
     import cv2
 

@@ -214,7 +214,7 @@ def output_name(name: str) -> str:
 
 
 def _view(frame: Frame, picture: Image, side_by_side: bool) -> Image:
-    return both_views(frame.image, picture) if side_by_side else picture
+    return both_views(frame.image, picture, whole=frame.whole) if side_by_side else picture
 
 
 def _write(path: Path, frame: Frame, picture: Image, stamp: Stamp) -> None:

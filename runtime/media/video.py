@@ -27,11 +27,16 @@ class VideoFile:
 
     live = False
     dropped = 0
+    single = False
+    region = ""
+    whole = True
+    notes = ()
 
     def __init__(self, path: Path) -> None:
         import cv2
 
         self.path = path
+        self.names = (path.name,)
         self._digest = ""
         if not os.access(path, os.R_OK):
             raise DataError(f"{path}: cannot be read; check its permissions")
@@ -69,6 +74,10 @@ class VideoFile:
                 f"{self.path}: is cut off or damaged after frame {index} of {self.total}; "
                 "what comes before is translated: copy the file again for the rest"
             )
+
+    def claims(self, path: Path) -> bool:
+        """See Source."""
+        return path.resolve() == self.path.resolve()
 
     def close(self) -> None:
         """Close the file."""

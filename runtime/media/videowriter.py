@@ -57,7 +57,7 @@ class VideoSink:
 
     def put(self, frame: Frame, picture: Image) -> None:
         """Show the picture from the frame's time on; OutputError if the codec or the disk refuses."""
-        view = side_by_side(frame.image, picture) if self._side_by_side else picture
+        view = side_by_side(frame.image, picture, whole=frame.whole) if self._side_by_side else picture
         if self._encoder is None:
             self._open(view)
             for place, words in self._early:
