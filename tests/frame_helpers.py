@@ -128,16 +128,24 @@ def open_sink(output: Path, source: Source, *, view: View = "output", overwrite:
 
 
 @contextlib.contextmanager
-def mjpeg_server(frames: int, *, fps: float = 50.0, then: str = "close") -> Iterator[str]:
+def mjpeg_server(
+    frames: int, *, fps: float = 50.0, then: str = "close", body: bytes = b"", paths: list[str] | None = None
+) -> Iterator[str]:
     """A camera on loopback that sends so many JPEGs and then closes, or says no more ("hang").
 
-    Frame n is of grey 10 + n % 200. Gives its URL.
+    Frame n is of grey 10 + n % 200. body: sent in their place. paths: gets what was asked for. Gives its URL.
     """
     over = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if paths is not None:
+                paths.append(self.path)
             self.send_response(200)
+            if body:
+                self.end_headers()
+                self.wfile.write(body)
+                return
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
             with contextlib.suppress(OSError):  # the reader left

@@ -20,6 +20,7 @@ from getgan.errors import ConfigError, DataError
 from getgan.printing import one_line
 from getgan.runtime.images import write_image
 from getgan.runtime.media.camera import Camera
+from getgan.runtime.media.encoding import count_frames
 from getgan.runtime.media.sources import ImageFiles, open_source
 from getgan.runtime.media.video import DEFAULT_FPS, VideoFile, usable_fps
 
@@ -219,6 +220,61 @@ def test_a_video_without_its_index_or_of_something_else(
     assert capfd.readouterr().err == ""  # FFmpeg's own lines would hide ours
 
 
+@pytest.mark.parametrize(
+    "name", ["http:a.mp4", "concat:a.mp4|b.mp4", "a-%03d.mp4", "subfile,,:a.mp4", "-i.mp4"]
+)
+def test_a_name_is_a_name_and_no_protocol(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "clip.mp4", 5)
+    os.rename(tmp_path / "clip.mp4", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    source = open_source(name)
+    assert len([pending.read() for pending in source]) == 5
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile neighbour.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nneighbour.mp4\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n",
+        '<?xml version="1.0"?><MPD type="static"><Period><AdaptationSet><Representation bandwidth="1">'
+        "<BaseURL>neighbour.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 26\n",
+    ],
+)
+def test_a_playlist_that_is_called_a_video_reads_nothing_else(text: str, tmp_path: Path) -> None:
+    write_video(tmp_path / "neighbour.mp4", 5)
+    asked: list[str] = []
+    with mjpeg_server(5, paths=asked) as url:
+        (tmp_path / "list.mp4").write_text(text.replace("{url}", url))
+        with pytest.raises(DataError, match="cannot be opened as a video"):
+            open_source(str(tmp_path / "list.mp4"))
+        assert asked == []
+
+
+def test_the_options_of_the_environment_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own go on working, but for the limits; and they are there again afterwards."""
+    write_video(tmp_path / "clip.mp4", 5)
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "format_whitelist;concat|ignore_editlist;1")
+    assert count_frames(tmp_path / "clip.mp4") == 5
+    assert os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] == "format_whitelist;concat|ignore_editlist;1"
+    monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS")
+    assert count_frames(tmp_path / "clip.mp4") == 5
+    assert "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ
+
+
+def test_a_stream_reads_no_file_of_this_machine(tmp_path: Path) -> None:
+    """A list that a server sends names a file here, once as it is and once as a playlist."""
+    write_video(tmp_path / "own.mp4", 5)
+    for text in (
+        f"ffconcat version 1.0\nfile file:{tmp_path}/own.mp4\n",
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nfile://{tmp_path}/own.mp4\n#EXT-X-ENDLIST\n",
+    ):
+        with mjpeg_server(0, body=text.encode()) as url, pytest.raises(DataError, match="does not open"):
+            open_source(url, timeout=2.0)
+
+
 def test_a_rate_that_no_camera_has() -> None:
     assert [usable_fps(fps) for fps in (0.0, -1.0, 90_000.0, float("nan"))] == [DEFAULT_FPS] * 4
     assert usable_fps(29.97) == 29.97
@@ -301,6 +357,36 @@ def test_a_driver_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -
         Camera(0, timeout=0.1)
     assert time.monotonic() - start < 5.0
     over.set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://doctor:secret",
+        "rtsp://doctor:secret@host:x/cam",
+        "rtsp:/doctor:secret@host/cam",
+        "doctor:secret@host/cam",
+        "rtsp://doctor:secret@ho\u2100st/cam",
+        "rtps://doctor:secret@host/cam",
+        "rtsp://doctor:sec/ret@host/cam",
+    ],
+)
+def test_a_password_in_a_mistyped_address_is_not_shown(text: str) -> None:
+    with pytest.raises((ConfigError, DataError)) as caught:
+        open_source(text, timeout=0.5)
+    assert "sec" not in one_line_error(caught)
+
+
+def test_what_opencv_says_of_an_address_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    def fail(where: str, *_: object) -> cv2.VideoCapture:
+        raise cv2.error(f"cannot open {where}")
+
+    monkeypatch.setattr(cv2, "VideoCapture", fail)
+    with pytest.raises(DataError, match="stream rtsp://host/cam: OpenCV failed") as caught:
+        Camera("rtsp://doctor:secret@host/cam", timeout=0.5)
+    assert "secret" not in one_line_error(caught)
 
 
 def test_a_password_is_not_shown() -> None:

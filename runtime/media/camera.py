@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from getgan.errors import DataError
-from getgan.runtime.media.capture import quiet_opencv
+from getgan.runtime.media.capture import STREAM_OPTIONS, open_limited, quiet_opencv
 from getgan.runtime.media.frames import Image, Pending
 from getgan.runtime.media.video import check_frame_size, rgb_from_capture, usable_fps
 
@@ -103,22 +103,29 @@ class Camera:
     def _read(self) -> None:
         import cv2
 
-        quiet_opencv()
-        if isinstance(self._where, int):
-            capture = cv2.VideoCapture(self._where)
-        else:
-            limit = int(self._timeout * 1000)
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
-            capture = cv2.VideoCapture(self._where, cv2.CAP_FFMPEG, limits)
         try:
-            ended = self._read_all(capture)
-        except (cv2.error, DataError) as error:
-            ended = f"{self.shown}: {error}"
-        finally:
-            capture.release()
+            capture = self._open()
+            try:
+                ended = self._read_all(capture)
+            finally:
+                capture.release()
+        except DataError as error:
+            ended = str(error)
+        except cv2.error:  # its text may hold the address, and that a password
+            ended = f"{self.shown}: OpenCV failed; {self._advice}"
         with self._condition:
             self._ended = ended
             self._condition.notify_all()
+
+    def _open(self) -> cv2.VideoCapture:
+        import cv2
+
+        quiet_opencv()
+        if isinstance(self._where, int):
+            return cv2.VideoCapture(self._where)
+        limit = int(self._timeout * 1000)
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
+        return open_limited(self._where, STREAM_OPTIONS, limits)
 
     def _read_all(self, capture: cv2.VideoCapture) -> str:
         """Read until the end; returns why it is the end."""

@@ -49,15 +49,14 @@ def _opened(text: str, timeout: float, openers: Sequence[Opener], *, whole: bool
     try:
         address = urlsplit(text if "://" in text else "")
         scheme, _ = address.scheme, address.port
-    except ValueError as error:
-        raise ConfigError(
-            f"found an impossible address ({error}); wanted like rtsp://HOST:PORT/PATH"
-        ) from error
+    except ValueError:  # its text may hold a password
+        raise ConfigError("found an impossible address; wanted like rtsp://HOST:PORT/PATH") from None
     if scheme in URL_SCHEMES:
         return Camera(text, timeout)
     if scheme:
         raise ConfigError(f"found a {scheme}:// address; wanted one of {', '.join(URL_SCHEMES)}")
-    raise DataError(f"{text}: no such file or folder; wanted images, a video, a camera's number or a URL")
+    shown = re.sub(r"[^/\\]*:[^/\\]*@", "***@", text)  # a mistyped address, with its password
+    raise DataError(f"{shown}: no such file or folder; wanted images, a video, a camera's number or a URL")
 
 
 class ImageFiles:
