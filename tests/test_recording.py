@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from frame_helpers import picture, read_video
 
+from getgan.errors import OutputError
 from getgan.files import LEFTOVER_S
 from getgan.runtime.media.encoding import CODECS, WRITE_SUFFIXES, codec_for
 from getgan.runtime.media.frames import Frame
@@ -64,6 +65,17 @@ def test_a_killed_recording_is_recovered(suffix: str, tmp_path: Path) -> None:
     assert len(frames) >= 30  # the last 256 kB were in a buffer
     assert all(abs(float(frame[:50].mean()) - 5 * n) < 6 for n, frame in enumerate(frames))
     assert recover_recordings(tmp_path) == []
+
+
+def test_names_that_are_no_unicode_are_told(tmp_path: Path) -> None:
+    """OpenCV 5 ends the process with a segmentation fault over such a name."""
+    sink = VideoSink(tmp_path / "\udce9.mp4", 10.0)
+    with pytest.raises(OutputError, match=r"\\udce9\.mp4: its name is no UTF-8"):
+        sink.put(Frame(picture(), "c", 0, 0.0), picture())
+    assert sink.close(keep=True).paths == ()
+    (tmp_path / ".getgan-0123456789abcdef.tmp.\udce9.mp4.avi").write_bytes(b"RIFF")
+    make_old(tmp_path)
+    assert recover_recordings(tmp_path) == [] and len(tree(tmp_path)) == 1
 
 
 def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from getgan.runtime.images import write_image
 from getgan.runtime.media.camera import Camera
 from getgan.runtime.media.encoding import count_frames
 from getgan.runtime.media.sources import ImageFiles, open_source
-from getgan.runtime.media.video import DEFAULT_FPS, VideoFile, usable_fps
+from getgan.runtime.media.video import DEFAULT_FPS, VideoFile, _Clock, usable_fps
 
 
 def one_line_error(error: pytest.ExceptionInfo[Exception]) -> str:
@@ -205,6 +205,47 @@ def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path: Path) -> None:
         one_line_error(caught)
 
 
+def test_a_video_goes_on_after_a_frame_that_cannot_be_decoded(tmp_path: Path) -> None:
+    import cv2
+
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 25, (160, 120))
+    noise = np.random.default_rng(0)
+    for n in range(60):
+        image = noise.integers(0, 255, (120, 160, 3), np.uint8)
+        image[:60] = 4 * n
+        writer.write(image)
+    writer.release()
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 6000] = bytes(6000)
+    path.write_bytes(data)
+    good, lost = [], []
+    for pending in VideoFile(path):
+        try:
+            level = float(pending.read()[:50].mean())
+        except DataError as error:
+            assert "frame cannot be decoded" in str(error)
+            lost.append(pending.index)
+        else:
+            good.append((pending.index, level))
+        assert pending.time == pytest.approx(pending.index / 25)
+    assert 1 <= len(lost) <= 3 and 15 < lost[0] < 45
+    assert sorted([index for index, _ in good] + lost) == list(range(60))
+    whole = [(index, level) for index, level in good if index < lost[0] - 2 or index > lost[-1] + 15]
+    off = {index: level - 4 * index for index, level in whole if abs(level - 4 * index) > 6}
+    assert not off and len(whole) > 25
+
+
+def test_a_video_keeps_the_times_that_it_states() -> None:
+    clock = _Clock(10.0)
+    assert [clock.at(seconds) for seconds in (5.0, 5.1, 5.3, 8.3)] == pytest.approx([0.0, 0.1, 0.3, 3.3])
+    assert clock.at(7.0) == pytest.approx(3.4)  # backwards
+    assert clock.at(7.2) == pytest.approx(3.6)  # and on from there
+    assert clock.at(90_000.0) == pytest.approx(3.7)  # hours of nothing
+    assert clock.at(float("nan")) == pytest.approx(3.8)
+
+
 def test_a_video_without_its_index_or_of_something_else(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +271,15 @@ def test_a_name_is_a_name_and_no_protocol(name: str, tmp_path: Path, monkeypatch
     source = open_source(name)
     assert len([pending.read() for pending in source]) == 5
     source.close()
+
+
+def test_a_video_whose_name_is_no_unicode_is_told(tmp_path: Path) -> None:
+    """OpenCV 5 ends the process with a segmentation fault over such a name."""
+    write_video(tmp_path / "clip.mp4", 5)
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.mp4")
+    os.rename(tmp_path / "clip.mp4", name)
+    with pytest.raises(DataError, match=r"\\udce9\.mp4: its name is no UTF-8.*rename it"):
+        open_source(name)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from getgan.errors import GetganError
+from getgan.runtime.media.frames import one_line
+
 if TYPE_CHECKING:
     import cv2
 
@@ -22,6 +25,13 @@ FILE_OPTIONS = f"format_whitelist;{DEMUXERS}|protocol_whitelist;file"
 STREAM_OPTIONS = "protocol_whitelist;rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto"
 DEFAULTS = "rtsp_transport;tcp"  # OpenCV's own, which it leaves out when the variable is set
 _environment = threading.Lock()  # what is the whole process's is one thread's at a time
+
+
+def check_name(path: Path, error: type[GetganError]) -> None:
+    """Raise the error for a path that is no UTF-8: OpenCV 5 ends the process over it (segmentation fault)."""
+    text = str(path.absolute())
+    if text.encode("utf-8", "replace").decode() != text:
+        raise error(f"{one_line(path)}: its name is no UTF-8, which OpenCV cannot open; rename it")
 
 
 def open_video(path: Path) -> cv2.VideoCapture:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from getgan.errors import OutputError
 from getgan.files import leftovers, put_new, temporary_beside, try_lock
+from getgan.runtime.media.capture import check_name
 from getgan.runtime.media.encoding import (
     CODECS,
     RECORDING_SUFFIX,
@@ -45,6 +46,7 @@ class Recording:
 
     def __init__(self, target: Path) -> None:
         """OutputError if nothing can be written beside the target."""
+        check_name(target, OutputError)
         short = len(os.fsencode(target.name)) <= NAME_BYTES
         name = target.name if short else f"video{target.suffix}"
         self.target = target
@@ -92,7 +94,8 @@ def recover_recordings(folder: Path) -> list[str]:
         suffix = target.suffix.lower()
         if suffix not in CODECS:
             continue
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OutputError):
+            check_name(path, OutputError)
             kept = _kept(path, target, codec_for(suffix), count_frames(path), f"{target.stem}.recovered")
             told.append(
                 f"found a recording whose run was killed: its {kept.frames} frames are in {kept.path}"

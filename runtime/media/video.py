@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from getgan.errors import DataError
 from getgan.runtime.images import MAX_PIXELS
-from getgan.runtime.media.capture import open_video
+from getgan.runtime.media.capture import check_name, open_video
 from getgan.runtime.media.frames import Image, Pending
 from getgan.runtime.media.record import sha256_of_file
 
@@ -20,6 +20,8 @@ MAX_FPS = 240.0
 # Containers round the number of frames; a file that is cut off lacks more than this.
 COUNT_SLACK_FRAMES = 3
 COUNT_SLACK_SHARE = 0.02
+MAX_TRIES = 250  # frames in a row that cannot be decoded: then it is the end
+MAX_GAP_S = 10.0  # between two frames; a longer one is a mistake, and would be as much video of no picture
 
 
 class VideoFile:
@@ -40,6 +42,7 @@ class VideoFile:
         self._digest = ""
         if not os.access(path, os.R_OK):
             raise DataError(f"{path}: cannot be read; check its permissions")
+        check_name(path, DataError)
         self._identity = _identity(path)
         self._capture = open_video(path)
         if not self._capture.isOpened():
@@ -61,9 +64,20 @@ class VideoFile:
         self.total: int | None = int(count) if 0 < count < 1e9 else None
 
     def __iter__(self) -> Iterator[Pending]:
-        index = 0
-        while self._capture.grab():
-            yield Pending(self.path.name, index, index / self.fps, self._retrieve, self._sha256)
+        import cv2
+
+        index = tries = 0
+        clock = _Clock(self.fps)
+        while tries < MAX_TRIES:
+            if not self._capture.grab():  # one that cannot be decoded, or the end
+                tries += 1
+                continue
+            for _ in range(tries):
+                yield self._pending(index, clock.lost(), _undecodable)
+                index += 1
+            tries = 0
+            time = clock.at(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0)
+            yield self._pending(index, time, self._retrieve)
             index += 1
         if index == 0:
             raise DataError(f"{self.path}: holds no frame that can be decoded; copy it again")
@@ -96,11 +110,46 @@ class VideoFile:
             self._digest = digest
         return self._digest
 
+    def _pending(self, index: int, time: float, read: Callable[[], Image]) -> Pending:
+        return Pending(self.path.name, index, time, read, self._sha256)
+
     def _retrieve(self) -> Image:
         done, image = self._capture.retrieve()
         if not done or image is None:
-            raise DataError("frame cannot be decoded; copy the file again")
+            return _undecodable()
         return rgb_from_capture(self.path.name, np.asarray(image, np.uint8))
+
+
+class _Clock:
+    """Each frame's time as the container states it, or one step after the last where that makes no sense."""
+
+    def __init__(self, fps: float) -> None:
+        self._step = 1.0 / fps
+        self._last: float | None = None
+        self._shift = 0.0  # of the stated times, to our first frame at 0
+
+    def at(self, stated: float) -> float:
+        """The time of a frame that is there."""
+        if self._last is None:
+            self._last, self._shift = 0.0, stated
+        elif 0.0 < stated - self._shift - self._last <= MAX_GAP_S:
+            self._last = stated - self._shift
+        else:
+            self._last += self._step
+            self._shift = stated - self._last
+        return self._last
+
+    def lost(self) -> float:
+        """The time of a frame that is lost."""
+        if self._last is None:
+            self._last = 0.0
+        else:
+            self._last += self._step
+        return self._last
+
+
+def _undecodable() -> Image:
+    raise DataError("frame cannot be decoded; copy the file again")
 
 
 def _identity(path: Path) -> tuple[int, ...]:
