@@ -14,7 +14,6 @@ from getgan.runtime.media.camera import TIMEOUT_S
 from getgan.runtime.media.openers import Opener
 from getgan.runtime.media.outputs import plan_output
 from getgan.runtime.media.record import Recipe
-from getgan.runtime.media.recording import recover_recordings
 from getgan.runtime.media.region import Region
 from getgan.runtime.media.sinks import View
 from getgan.runtime.media.sources import open_source
@@ -93,8 +92,7 @@ def run_bundle(
             pipeline = Pipeline(session, bundle.manifest.contract, options.pipeline)
             sink = plan.open(recipe_of(bundle, session.info, pipeline, source.region))
             on_session(session.info)
-            recovered = recover_recordings(output.parent) if plan.kind == "video" else []
-            for note in (*recovered, *source.notes):
+            for note in (*plan.notes, *source.notes):
                 on_note(note)
             if options.view != "output" and source.whole:
                 on_note(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from frame_helpers import picture, read_video
+from frame_helpers import picture, read_video, write_video
 
 from getgan.errors import OutputError
 from getgan.files import LEFTOVER_S
 from getgan.runtime.media.encoding import CODECS, WRITE_SUFFIXES, codec_for
 from getgan.runtime.media.frames import Frame
+from getgan.runtime.media.outputs import plan_output
 from getgan.runtime.media.recording import recover_recordings
+from getgan.runtime.media.sources import open_source
 from getgan.runtime.media.videowriter import VideoSink
 
 WRITER = """
@@ -24,6 +27,7 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from getgan.runtime.media.frames import Frame
+from getgan.runtime.media.sources import open_source
 from getgan.runtime.media.videowriter import VideoSink
 sink = VideoSink(Path(sys.argv[1]), 10.0)
 noise = np.random.default_rng(0)
@@ -65,6 +69,19 @@ def test_a_killed_recording_is_recovered(suffix: str, tmp_path: Path) -> None:
     assert len(frames) >= 30  # the last 256 kB were in a buffer
     assert all(abs(float(frame[:50].mean()) - 5 * n) < 6 for n, frame in enumerate(frames))
     assert recover_recordings(tmp_path) == []
+
+
+def test_the_next_run_into_the_folder_recovers_it_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    subprocess.run([sys.executable, "-c", WRITER, str(out / "o.webm"), "40", "now"], capture_output=True)
+    make_old(out)
+    write_video(tmp_path / "clip.mp4", 5)
+    source = open_source(str(tmp_path / "clip.mp4"))
+    with contextlib.closing(source), contextlib.closing(plan_output(out, source)) as plan:
+        (note,) = plan.notes
+        assert note.startswith("found a recording whose run was killed: its ")
+    assert tree(out) == ["o.recovered.webm"]
 
 
 def test_names_that_are_no_unicode_are_told(tmp_path: Path) -> None:

@@ -335,6 +335,14 @@ def test_a_video_that_was_stopped_is_kept_under_another_name(tmp_path: Path) -> 
     assert (tmp_path / "o.partial.mp4").read_bytes() == b"of yesterday"
 
 
+def test_both_views_of_a_stopped_video_are_told(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4")
+    sink = open_sink(tmp_path / "v" / "o.avi", VideoFile(tmp_path / "clip.mp4"), view="both")
+    sink.put(moment(0), picture())
+    with pytest.raises(OutputError, match=r"in .*o\.partial\.avi; .* in .*o-side-by-side\.partial\.avi"):
+        sink.close(keep=False)
+
+
 class Lossy:
     """OpenCV's writer on a full disk: only so many frames get there, and it says nothing."""
 
@@ -437,8 +445,9 @@ def test_a_disk_that_is_nearly_full_stops_a_video(tmp_path: Path, monkeypatch: p
     assert sink.close(keep=False).paths == (tmp_path / "o.partial.avi",)
 
 
-def test_a_size_that_no_codec_takes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    sink = VideoSink(tmp_path / "o.mp4", 10.0)
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_size_that_no_codec_takes(suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sink = VideoSink(tmp_path / f"o{suffix}", 10.0)
     with pytest.raises(OutputError, match="as 100000x3 video; wanted a codec"):
         sink.put(moment(0), picture(1, 3, 100_000))
     sink.close(keep=False)

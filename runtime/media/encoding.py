@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import cv2
 
 RECORDING_SUFFIX = ".avi"
+WEBP_MAX_SIDE = 16383
 WEBP_QUALITY = 80  # 36 dB on a noisy face, 8 kB at 256x256; half the bytes of OpenCV's own VP8
 
 
@@ -84,6 +85,8 @@ def open_encoder(
     """An encoder into a recording; size is (width, height). None if OpenCV cannot."""
     import cv2
 
+    if codec is VP8 and max(size) > WEBP_MAX_SIDE:
+        return None
     raw = [cv2.VIDEOWRITER_PROP_RAW_VIDEO, 1] if codec is VP8 else []
     writer = _writer(path, codec.recording, fps, size, raw)
     if writer is not None and codec is VP8:

@@ -11,10 +11,11 @@ from typing import Literal
 from getgan.errors import ConfigError, OutputError
 from getgan.files import temporary_beside
 from getgan.runtime.images import SUFFIXES
-from getgan.runtime.media.encoding import WRITE_SUFFIXES
+from getgan.runtime.media.encoding import WRITE_SUFFIXES, codec_for
 from getgan.runtime.media.frames import Source
 from getgan.runtime.media.lock import OutputLock
 from getgan.runtime.media.record import Recipe, Stamp, made_of
+from getgan.runtime.media.recording import recover_recordings
 from getgan.runtime.media.sinks import (
     BothSink,
     ImageFileSink,
@@ -40,6 +41,7 @@ class OutputPlan:
     fps: float
     overwrite: bool
     lock: OutputLock
+    notes: tuple[str, ...] = ()  # what is to be told before the work, in one line each
 
     def open(self, recipe: Recipe) -> Sink:
         """The sink, which the caller closes before the plan."""
@@ -94,7 +96,8 @@ def plan_output(
     for place, _ in places:
         _check_writable(place)
     lock = OutputLock(output, folder=True)
-    return OutputPlan("folder", places, names, source.fps or 0.0, overwrite, lock)
+    notes = tuple(note for place, _ in places for note in recover_recordings(place))
+    return OutputPlan("folder", places, names, source.fps or 0.0, overwrite, lock, notes)
 
 
 def is_folder(output: Path) -> bool:
@@ -125,7 +128,12 @@ def _planned_files(
     for place, _ in places:
         _check_writable(place.parent)
     lock = OutputLock(output, folder=False)
-    return OutputPlan(kind, places, (), source.fps or 0.0, overwrite, lock)
+    notes = recover_recordings(output.parent)
+    if kind == "video" and output.suffix.lower() == ".mp4" and not codec_for(".mp4").browser:
+        notes.append(
+            f"{output.name} will be {codec_for('.mp4').name}, which no browser plays; all play .webm"
+        )
+    return OutputPlan(kind, places, (), source.fps or 0.0, overwrite, lock, tuple(notes))
 
 
 def _keep_apart(place: Path, source: Source, *, folder: bool) -> None:

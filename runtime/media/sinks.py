@@ -201,11 +201,15 @@ class BothSink:
         return next((note for note in notes if note), "")
 
     def close(self, *, keep: bool) -> None:
-        """Close both, the second even if the first fails."""
-        try:
-            self._sinks[0].close(keep=keep)
-        finally:
-            self._sinks[1].close(keep=keep)
+        """Close both, the second even if the first fails; OutputError says what became of each."""
+        said: list[str] = []
+        for sink in self._sinks:
+            try:
+                sink.close(keep=keep)
+            except OutputError as error:
+                said.append(str(error))
+        if said:
+            raise OutputError("; ".join(said))
 
 
 def output_name(name: str) -> str:
