@@ -53,7 +53,7 @@ def make_old(folder: Path) -> None:
         os.utime(path, (then, then))
 
 
-@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi"])
 def test_a_killed_recording_is_recovered(suffix: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path / f"얼굴: a{suffix}"), "40", "now"]
     done = subprocess.run(command, capture_output=True, text=True)

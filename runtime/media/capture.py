@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,8 +73,11 @@ def quiet_opencv() -> None:
 def quiet_stderr() -> Iterator[None]:
     """Drop what OpenCV prints to stderr by itself, for the moment of one call; no setting of its stops it."""
     with _environment:
-        sys.stderr.flush()
-        before = os.dup(2)
+        try:
+            before = os.dup(2)
+        except OSError:  # a daemon may have closed it
+            yield
+            return
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(nowhere, 2)
