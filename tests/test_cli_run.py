@@ -16,8 +16,11 @@ import pytest
 from backend_helpers import needs_backend
 from bundle_helpers import edit_manifest, make_bundle, sample
 from cli_helpers import one_line
+from frame_helpers import read_video
+from pydicom.data import get_testdata_file
 
 from getgan.runtime.images import read_image, write_image
+from getgan.runtime.media.sidebyside import GAP
 
 pytestmark = needs_backend
 
@@ -63,6 +66,29 @@ def test_a_folder_becomes_labelled_faces(bundle: Path, scans: Path, tmp_path: Pa
     labelled, bare = read_image(tmp_path / "faces" / "a.png"), read_image(tmp_path / "plain.png")
     np.testing.assert_array_equal(labelled[:200], bare[:200])
     assert not np.array_equal(labelled[200:], bare[200:])
+
+
+def test_a_dicom_clip_becomes_a_video_of_a_remembered_region(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+    clip = Path(str(get_testdata_file("examples_ybr_color.dcm", download=False)))  # 30 frames, 320x240
+    region = ("--region", "40,20,240,200", "--save-preset", "room-2")
+    first = getgan("run", bundle, clip, "-o", tmp_path / "face.webm", *region)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("30 translated in ")
+    remembered = ("--preset", "room-2", "--view", "side-by-side")
+    second = getgan("run", bundle, clip, "-o", tmp_path / "side.mp4", *remembered)
+    assert second.returncode == 0 and "shown whole" not in second.stderr, second.stderr
+    assert [frame.shape for frame in read_video(tmp_path / "face.webm")] == [(200, 240, 3)] * 30
+    assert read_video(tmp_path / "side.mp4")[0].shape == (200, 480 + GAP, 3)
+    record = json.loads((tmp_path / "side.mp4.getgan.json").read_bytes())
+    assert record["recipe"]["region"] == "40,20,240,200"
+    whole = getgan("run", bundle, clip, "-o", tmp_path / "whole.avi", "--view", "side-by-side")
+    assert whole.returncode == 0 and whole.stderr.count("the source is shown whole") == 1
+    for wrong in (("--region", "1,2,3"), ("--preset", "room-3"), ("--save-preset", "room-3")):
+        done = getgan("run", bundle, clip, "-o", tmp_path / "no.avi", *wrong)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
 def test_json_says_what_ran_and_what_failed(bundle: Path, scans: Path, tmp_path: Path) -> None:
