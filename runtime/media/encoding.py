@@ -72,7 +72,8 @@ class WebpEncoder:
         if not done:
             raise OutputError(f"cannot encode {image.shape[1]}x{image.shape[0]} pixels as VP8; try .mp4")
         self._writer.set(cv2.VIDEOWRITER_PROP_KEY_FLAG, 1)
-        self._writer.write(np.frombuffer(_vp8_of_webp(data.tobytes()), np.uint8))
+        # One row: of a column OpenCV 4 takes the first byte alone.
+        self._writer.write(np.frombuffer(_vp8_of_webp(data.tobytes()), np.uint8)[None])
 
     def release(self) -> None:
         """End the file."""
