@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from getgan.export.graph import Output
     from getgan.runtime.console import StatusLine
     from getgan.runtime.doctor.check import Check
-    from getgan.runtime.media.region import Region
     from getgan.runtime.session import SessionInfo
 
 app = typer.Typer(
@@ -282,6 +281,7 @@ def run(
 
         from getgan.clinic.source import DicomOpener
         from getgan.runtime.console import StatusLine
+        from getgan.runtime.media.presets import region_of
         from getgan.runtime.pipeline import PipelineOptions
         from getgan.runtime.run import RunOptions, run_bundle
 
@@ -294,7 +294,7 @@ def run(
         view=view,
         overwrite=overwrite,
         timeout=timeout,
-        region=_region(region, preset, save_preset),
+        region=region_of(region, preset, save_preset),
     )
     with StatusLine(quiet=quiet or json) as line:
         report = run_bundle(
@@ -445,15 +445,6 @@ def _tell(info: SessionInfo, line: StatusLine) -> None:
     line.note(info.text())
     for warning in info.warnings:
         line.message(f"warning: {warning}")
-
-
-def _region(region: str, preset: str, save_preset: str) -> Region | None:
-    from getgan.runtime.media.presets import region_of
-
-    try:
-        return region_of(region, preset, save_preset)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error), param_hint="--region, --preset, --save-preset") from error
 
 
 def _labelled(argument: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from getgan.errors import GetganError
-from getgan.runtime.media.frames import one_line
+from getgan.printing import one_line
 
 if TYPE_CHECKING:
     import cv2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from getgan.errors import ConfigError, OutputError
+from getgan.errors import ConfigError, OutputError, UsageError
 from getgan.files import write_bytes_atomic
 from getgan.runtime.media.region import Region, region_from_text
 
@@ -23,7 +23,7 @@ class _Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def region_of(region: str, preset: str, save_preset: str) -> Region | None:
     """What the three options mean; None = whole pictures. A region that is given goes before a preset's."""
     if save_preset and not region:
-        raise ConfigError("found --save-preset without a region; wanted --region x,y,w,h beside it")
+        raise UsageError("found --save-preset without a region; wanted --region x,y,w,h beside it")
     if not region:
         return load_preset(preset) if preset else None
     found = region_from_text(region)
@@ -44,7 +44,7 @@ def load_preset(name: str) -> Region:
     presets = _read()
     if name not in presets:
         there = ", ".join(sorted(presets)) or "none"
-        raise ConfigError(
+        raise UsageError(
             f"found no preset {name[:64]!r} in {presets_file()} (there: {there}); make it with "
             "--region x,y,w,h --save-preset NAME"
         )
@@ -54,7 +54,7 @@ def load_preset(name: str) -> Region:
 def save_preset_region(name: str, region: Region) -> None:
     """Add it, or replace the one of that name; ConfigError, OutputError."""
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"found the preset name {name[:64]!r}; wanted up to 64 letters, digits, . _ or -")
+        raise UsageError(f"found the preset name {name[:64]!r}; wanted up to 64 letters, digits, . _ or -")
     path = presets_file()
     presets = dict(sorted({**_read(), name: _Preset(region.text)}.items()))
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from getgan.errors import ConfigError, DataError
+from getgan.errors import DataError, UsageError
 from getgan.runtime.media.frames import Image, Pending, Source
 
 MIN_SIDE = 8
@@ -43,13 +43,13 @@ class Region:
 
 
 def region_from_text(text: str) -> Region:
-    """Of "x,y,w,h"; ConfigError."""
+    """Of "x,y,w,h"; UsageError."""
     match = re.fullmatch(r"\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*", text, re.ASCII)
     if match is None:
-        raise ConfigError(f"found the region {text[:40]!r}; wanted x,y,w,h in pixels, like 600,120,720,540")
+        raise UsageError(f"found the region {text[:40]!r}; wanted x,y,w,h in pixels, like 600,120,720,540")
     region = Region(*(int(part) for part in match.groups()))
     if min(region.width, region.height) < MIN_SIDE:
-        raise ConfigError(
+        raise UsageError(
             f"found a region of {region.width}x{region.height} pixels; wanted {MIN_SIDE} or more"
         )
     return region

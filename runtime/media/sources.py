@@ -11,10 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from getgan.errors import ConfigError, DataError
+from getgan.printing import one_line
 from getgan.runtime.images import KINDS, SUFFIXES, natural_key
 from getgan.runtime.media.camera import TIMEOUT_S, URL_SCHEMES, Camera
 from getgan.runtime.media.capture import quiet_opencv
-from getgan.runtime.media.frames import Image, Pending, Source, one_line
+from getgan.runtime.media.frames import Image, Pending, Source
 from getgan.runtime.media.inputs import pending_image
 from getgan.runtime.media.openers import OpenedSource, Opener, pending_of
 from getgan.runtime.media.region import Region, RegionSource
