@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 import re
-import struct
+import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import DataError
 from getgan.files import write_bytes_atomic
+from getgan.runtime.container import KINDS as KINDS
+from getgan.runtime.container import Container, container
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-KINDS = "PNG, JPEG, BMP or TIFF"
-MAX_PIXELS = 64_000_000  # far above any ultrasound frame; what is larger is a mistake or an attack
-MAX_BYTES = 1 << 29  # 64 megapixels of 16-bit RGB, uncompressed, and its headers
+# An ultrasound frame has two megapixels at most. A hostile file of this size, a progressive CMYK JPEG, costs
+# 460 MB: the file twice, 8 bytes a pixel while it is decoded, 4 then and 3 for the result.
+MAX_PIXELS = 25_000_000
+MAX_SIDE = 1_000_000  # Pillow keeps 8 bytes for each row besides
+MAX_BYTES = 80_000_000  # 25 megapixels of RGB, uncompressed, and the headers
+# Of 16-bit colours Pillow takes the high byte. Asked for the other order, it takes the low one.
+_NATIVE_LOW = "B" if sys.byteorder == "little" else "L"
+_COLOURS_16 = {
+    f"{mode};16{high}": f"{mode};16{low}"
+    for mode in ("RGB", "RGBX", "RGBA")
+    for high, low in (("B", "L"), ("L", "B"), ("N", _NATIVE_LOW))
+}
+_GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
+_BAND = 1 << 20  # pixels turned into an array at once: what the turning takes does not grow with the picture
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -38,25 +59,17 @@ def decode_file(path: Path) -> NDArray[np.uint8]:
 
 def image_from_bytes(data: bytes) -> NDArray[np.uint8]:
     """The picture in an image file's bytes, as `read_image`."""
-    import cv2
-
-    if not data:
-        raise DataError("found an empty file; wanted an image: copy it again")
-    height, width = size_from_header(data)
-    _check_size(height, width)
-    # IMREAD_ANYDEPTH keeps 16 bit, so that it is rounded here and not cut off; IMREAD_COLOR applies EXIF.
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise DataError(f"cannot be decoded ({error.err}); copy it again") from error
-    if decoded is None:
-        raise DataError("is damaged and cannot be decoded; copy it again")
-    _check_size(*decoded.shape[:2])
-    if decoded.dtype == np.uint16:
-        decoded = (decoded.astype(np.uint32) + 128) // 257  # 65535 -> 255, to the nearest level
-    elif decoded.dtype != np.uint8:
-        raise DataError(f"found {decoded.dtype} pixels; wanted 8 or 16 bit unsigned: convert it first")
-    return np.ascontiguousarray(decoded[:, :, ::-1], np.uint8)  # OpenCV decodes to BGR
+    source = container(data)
+    opened = _opened(source)
+    stored = _stored_as(opened)
+    if stored in _COLOURS_16:
+        levels = _rounded(_decoded(opened), _decoded(_opened(source, _COLOURS_16[stored])))
+    elif stored == "LA;16B":  # taken for RGBA: the high and the low byte of grey, then alpha's
+        both = _decoded(_opened(source, "RGBA"))
+        levels = np.repeat(_rounded(both[..., :1], both[..., 1:2]), 3, axis=2)
+    else:
+        levels = _decoded(opened)
+    return _upright(levels, source.orientation)
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
@@ -98,22 +111,8 @@ def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
 
 
 def size_from_header(data: bytes) -> tuple[int, int]:
-    """Height and width that an image file states, nothing decoded; DataError if it is none or is cut off."""
-    try:
-        if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            if data.find(b"IEND", 24) < 0:
-                raise DataError("PNG file is cut off; copy it again")
-            width, height = struct.unpack_from(">II", data, 16)
-        elif data.startswith(b"\xff\xd8"):
-            height, width = _jpeg_size(data)
-        elif data.startswith(b"BM"):
-            height, width = _bmp_size(data)
-        elif data[:4] in (b"II*\0", b"MM\0*"):
-            height, width = _tiff_size(data)
-        else:
-            raise DataError(f"is no image that getgan reads; wanted {KINDS}")
-    except struct.error:
-        raise DataError("image file is cut off in its header; copy it again") from None
+    """Height and width as stored, not decoded; DataError for what is no image, cut off or too large."""
+    width, height = _opened(container(data)).size
     return height, width
 
 
@@ -134,58 +133,99 @@ def read_file(path: Path) -> bytes:
         raise DataError(f"cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _check_size(height: int, width: int) -> None:
+def _opened(source: Container, stored_as: str = "") -> ImageFile:
+    """By Pillow: its header is read and its size checked. No plugin is asked but the one for this kind."""
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+
+    readers: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+        "PNG": PngImagePlugin.PngImageFile,
+        "JPEG": JpegImagePlugin.JpegImageFile,
+        "BMP": BmpImagePlugin.BmpImageFile,
+        "TIFF": TiffImagePlugin.TiffImageFile,
+    }
+    try:
+        opened = readers[source.kind](io.BytesIO(source.data))
+    except Exception as error:  # Pillow's plugins raise anything
+        raise _damaged(source.kind) from error
+    if source.kind == "TIFF":
+        _quiet_libtiff()
+    width, height = opened.size
     if height < 1 or width < 1:
         raise DataError(f"found {width}x{height} pixels; wanted at least one")
-    if height * width > MAX_PIXELS:
-        raise DataError(f"found {width}x{height} pixels; wanted at most {MAX_PIXELS // 10**6} megapixels")
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE:
+        most = f"{MAX_PIXELS // 10**6} megapixels, {MAX_SIDE:,} on a side"
+        raise DataError(f"found {width}x{height} pixels; wanted at most {most}")
+    if stored_as:
+        opened.tile = [
+            tile._replace(args=(stored_as, *tile.args[1:]) if isinstance(tile.args, tuple) else stored_as)
+            for tile in opened.tile
+        ]
+    return opened
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """From the first start-of-frame segment; the end-of-image marker must follow the scan."""
-    place, size = 2, None
-    while place + 4 <= len(data):
-        if data[place] != 0xFF:
-            break
-        marker = data[place + 1]
-        # Fill bytes, and the markers that have no length.
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            place += 1 if marker == 0xFF else 2
-            continue
-        (length,) = struct.unpack_from(">H", data, place + 2)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, place + 5)
-            size = (int(height), int(width))
-        elif marker == 0xDA:
-            # OpenCV fills what a cut file lacks with grey and says so on stderr only.
-            if data.find(b"\xff\xd9", place) < 0 or size is None:
-                raise DataError("JPEG file is cut off; copy it again")
-            return size
-        place += 2 + length
-    raise DataError("JPEG file is cut off or damaged; copy it again")
+@cache
+def _quiet_libtiff() -> None:
+    """libtiff writes what it finds odd to the terminal, from C, until it is told not to."""
+    from PIL import _imaging
+
+    library = ctypes.CDLL(_imaging.__file__)
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if hasattr(library, name):  # Windows does not say where it is
+            getattr(library, name)(None)
 
 
-def _bmp_size(data: bytes) -> tuple[int, int]:
-    offset, header, width, height = struct.unpack_from("<IIii", data, 10)
-    if header == 12:  # OS/2
-        width, height = struct.unpack_from("<HH", data, 18)
-        return int(height), int(width)
-    bits, compression = struct.unpack_from("<HI", data, 28)
-    if compression == 0 and width > 0 and len(data) < offset + (width * bits + 31) // 32 * 4 * abs(height):
-        raise DataError("BMP file is cut off; copy it again")
-    return abs(height), width  # a negative height means top row first
+def _damaged(kind: str | None) -> DataError:
+    return DataError(f"{kind} file is damaged, cut off or of an odd kind; copy it again, or save it as PNG")
 
 
-def _tiff_size(data: bytes) -> tuple[int, int]:
-    """From the first image file directory: tag 256 is the width, 257 the height."""
-    order = "<" if data.startswith(b"II") else ">"
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
-    found: dict[int, int] = {}
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(order + "HH", data, entry)
-        if tag in (256, 257):
-            (found[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)
-    if found.keys() != {256, 257}:
-        raise DataError("TIFF file states no size; convert it to PNG")
-    return found[257], found[256]
+def _stored_as(opened: ImageFile) -> str:
+    """How the pixels lie in the file, in Pillow's words: "RGB;16B" is 16-bit RGB, the high byte first."""
+    args = opened.tile[0].args if opened.tile else ""
+    return str(args[0] if isinstance(args, tuple) else args)
+
+
+def _decoded(opened: ImageFile) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) RGB as stored; of 16-bit colours the byte that the file was opened for."""
+    if opened.mode in ("I", "F", "LAB") or (
+        opened.mode.startswith("I;16") and _stored_as(opened) not in _GREY_16
+    ):
+        raise DataError("found other pixels than 8 or 16 bit unsigned grey or RGB; convert it to PNG")
+    width, height = opened.size
+    try:
+        opened.load()
+        levels = np.empty((height, width, 3), np.uint8)
+        rows = max(1, _BAND // width)
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            band = opened if rows >= height else opened.crop((0, top, width, bottom))
+            if band.mode.startswith("I;16"):
+                deep = np.asarray(band, np.uint32)[:, :, None]
+                levels[top:bottom] = (deep + 128) // 257  # 65535 -> 255, to the nearest level
+            else:
+                levels[top:bottom] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+    except MemoryError:
+        raise DataError("needs more memory than this machine has free; make the picture smaller") from None
+    except Exception as error:  # Pillow raises anything
+        raise _damaged(opened.format) from error
+    return levels
+
+
+def _rounded(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(256 * high + low + 128) // 257, to the nearest level, in `high` itself."""
+    for top in range(0, len(high), 64):
+        part = high[top : top + 64]
+        apart = low[top : top + 64].astype(np.int16) - part
+        part += apart > 128
+        part -= apart < -128
+    return high
+
+
+def _upright(levels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """As EXIF says: 2 to 4 are mirrored or half turned, 5 to 8 have rows and columns exchanged besides."""
+    if orientation >= 5:
+        levels = levels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        levels = levels[::-1]
+    if orientation in (2, 3, 6, 7):
+        levels = levels[:, ::-1]
+    return np.ascontiguousarray(levels)
