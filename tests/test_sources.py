@@ -124,7 +124,8 @@ def test_an_unreadable_folder_is_a_failure_among_the_others(tmp_path: Path) -> N
         "import os, sys\n"
         "from pathlib import Path\n"
         "from getgan.runtime.media.sources import ImageFiles\n"
-        "from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin\n"  # the other user may not read Python itself
+        # The other user may not read Python itself.
+        "from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
         "for pending in ImageFiles(Path(sys.argv[1])):\n"
         "    try: print(pending.name, pending.read().shape)\n"
