@@ -17,8 +17,8 @@ _FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, 0xF7)
 def check_codestream(encoded: bytes, syntax: Any, options: dict[str, Any]) -> None:
     """DataError where the frame's size is not the file's, or where it was made to exhaust the decoder."""
     raw = options["rows"] * options["columns"] * options["samples_per_pixel"] * options["bits_allocated"] // 8
-    if len(encoded) > 2 * raw + (1 << 16):
-        raise DataError("found a compressed frame larger than twice its pixels; export it as PNG")
+    if len(encoded) > raw + raw // 8 + (1 << 16):
+        raise DataError("found a compressed frame that is larger than its pixels; export it as PNG")
     try:
         if encoded.startswith(b"\xff\xd8"):
             height, width = _jpeg_size(encoded)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,7 +71,8 @@ class DicomFrames:
         options = {**self._options, "number_of_frames": 1}
         plugin = "pillow" if pillow else ""
         source = encapsulate([encoded], has_bot=False)
-        return decoder.as_array(source, index=0, decoding_plugin=plugin, **options)[0]
+        with nullcontext() if pillow else _without_stderr():
+            return decoder.as_array(source, index=0, decoding_plugin=plugin, **options)[0]
 
 
 def open_dicom(data: bytes) -> DicomFrames:
@@ -186,7 +187,6 @@ def _fps(dataset: Dataset) -> float | None:
 def _check_compression(file: DicomFile) -> None:
     from pydicom.pixels.decoders.base import get_decoder
 
-    _quiet_gdcm()
     try:
         decoder = get_decoder(file.syntax)
     except NotImplementedError:
@@ -197,15 +197,25 @@ def _check_compression(file: DicomFile) -> None:
         )
 
 
-@cache
-def _quiet_gdcm() -> None:
-    """gdcm writes what it finds odd to the terminal, from C++."""
-    if find_spec("gdcm") is None:
-        return
-    import gdcm
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """gdcm and the libjpeg in it write to the terminal, from C, and cannot be told not to.
 
-    gdcm.Trace.WarningOff()
-    gdcm.Trace.ErrorOff()
+    What another thread writes meanwhile is lost: some milliseconds for a frame of JPEG Lossless or JPEG-LS.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # it is closed, as a service's may be
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nothing)
 
 
 def _rgb(frame: NDArray[np.generic], file: DicomFile, options: dict[str, Any]) -> NDArray[np.uint8]:

@@ -89,10 +89,11 @@ def read_file(data: bytes) -> DicomFile:
     place, order = header.tell(), "<" if little else ">"
     if len(data) < place + 8 or _tag(data, place, order) != _PIXEL_DATA:
         raise DataError("holds no picture, or is cut off before it; wanted an image or a clip")
-    if syntax.is_implicit_VR:
+    vr = data[place + 4 : place + 6].decode("latin-1")
+    # Some leave the kind of value out where the syntax wants it, and pydicom reads them.
+    if syntax.is_implicit_VR or not data[place + 4 : place + 6].isalpha():
         (length,), vr, start = struct.unpack_from(order + "I", data, place + 4), "OW", place + 8
     else:
-        vr = data[place + 4 : place + 6].decode("latin-1")
         (length,), start = struct.unpack_from(order + "I", data, place + 8), place + 12
     if length != _UNDEFINED and start + length > len(data):
         raise DataError("is cut off; copy it again")
