@@ -258,6 +258,15 @@ def test_regions_that_reach_beyond_the_picture(
     assert frame.shape == (*shape, 3)
 
 
+def test_a_region_that_begins_before_the_picture_is_clamped(tmp_path: Path) -> None:
+    """A corner of -30, in a signed field against the standard, gave the right-hand columns."""
+    stated = region(0, 39, 0, 29)
+    stated.add_new("RegionLocationMinX0", "SL", -30)
+    stated.add_new("RegionLocationMinY0", "SL", -5)
+    (frame,) = read_frames(write(tmp_path / "a", ramp(), SequenceOfUltrasoundRegions=[stated]))
+    assert np.array_equal(frame[..., 0], ramp()[:40, :30])
+
+
 # --- what cannot be read ---------------------------------------------------------------------------------
 
 
