@@ -1,9 +1,9 @@
 """What of an image file makes its picture: this is all that the decoder gets of a file from outside.
 
-Pillow decodes, and takes a file as it comes: 60 MB of nothing before a JPEG's first scan cost it 7 s, an EXIF
-block of 64 kB whose entries all lie at the same place 300 MB, four million empty PNG chunks 9 s. So what is
-no part of the picture is left out first: texts, profiles, thumbnails, other frames. What remains is bounded
-by the size that it states.
+Pillow decodes, and takes a file as it comes: 15 million empty segments before a JPEG's first scan (60 MB)
+cost it 18 s and 2 GB, an EXIF block of 64 kB whose entries all lie at the same place 290 MB (Pillow 12), four
+million empty PNG chunks 3 s. So what is no part of the picture is left out first: texts, profiles,
+thumbnails, other frames. What remains is bounded by the size that it states.
 """
 
 from __future__ import annotations
