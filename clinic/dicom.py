@@ -45,12 +45,12 @@ class DicomFrames:
     _options: dict[str, Any] = field(repr=False)
     _places: list[list[tuple[int, int]]] = field(repr=False)  # none where the frames are not compressed
 
-    def frame(self, index: int) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3) RGB, cropped to the 2-D tissue region if the file states one."""
+    def frame(self, index: int, *, whole: bool = False) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3) RGB, cropped to the 2-D tissue region if the file states one and not `whole`."""
         if not 0 <= index < self.count:
             raise IndexError(f"frame {index} of {self.count}")
         frame = _guarded(lambda: _rgb(self._decoded(index), self._file, self._options))
-        if self.region is None:
+        if whole or self.region is None:
             return frame
         top, bottom, left, right = self.region
         return np.ascontiguousarray(frame[top:bottom, left:right])
@@ -80,13 +80,13 @@ def open_dicom(data: bytes) -> DicomFrames:
 
     DataError for what is no DICOM file, has no picture, is too large, cut off or cannot be decoded here.
     """
-    _check_installed()
+    check_installed()
     return _guarded(lambda: _opened(data))
 
 
 def read_frames(path: Path, limit: int = 1) -> list[NDArray[np.uint8]]:
     """The first `limit` frames of a file, as `DicomFrames.frame`; errors say which file it was."""
-    _check_installed()
+    check_installed()
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -122,7 +122,8 @@ def tissue_region(dataset: Dataset) -> tuple[int, int, int, int] | None:
     return max(found, key=lambda r: (r[1] - r[0]) * (r[3] - r[2]), default=None)
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """ConfigError with the command that installs what DICOM needs."""
     if find_spec("pydicom") is None:
         raise ConfigError(f"reading DICOM needs pydicom, which is not installed: {INSTALL}")
 
@@ -175,12 +176,10 @@ def _opened(data: bytes) -> DicomFrames:
 
 
 def _fps(dataset: Dataset) -> float | None:
-    """From the time between frames in ms, or a stated rate; None for what no clip has."""
-    rate = 0.0
-    if dataset.get("FrameTime"):
+    """As it is to be shown, else as it was taken (C.7.6.5); None for a rate that no clip has."""
+    rate = float(dataset.get("RecommendedDisplayFrameRate") or dataset.get("CineRate") or 0)
+    if not rate and dataset.get("FrameTime"):  # milliseconds
         rate = 1000 / float(dataset.FrameTime)
-    elif dataset.get("CineRate") or dataset.get("RecommendedDisplayFrameRate"):
-        rate = float(dataset.get("CineRate") or dataset.RecommendedDisplayFrameRate)
     return rate if 0.1 <= rate <= 1000 else None
 
 
