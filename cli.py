@@ -259,7 +259,8 @@ def run(
         bool, typer.Option("--no-label", help='For engineers only: no "AI-generated, not diagnostic".')
     ] = False,
     view: Annotated[
-        Literal["output", "side-by-side", "both"], typer.Option(help="What is written for each frame.")
+        Literal["output", "side-by-side", "occlusion", "both", "all"],
+        typer.Option(help="What is written for each frame; occlusion is the map of what hides the face."),
     ] = "output",
     region: Annotated[
         str, typer.Option(help="x,y,w,h in input pixels: all that is translated and shown.")

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from getgan import __version__
+from getgan.errors import ConfigError
 from getgan.printing import json_text
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.media.camera import TIMEOUT_S
 from getgan.runtime.media.openers import Opener
-from getgan.runtime.media.outputs import plan_output
+from getgan.runtime.media.outputs import VIEWS, Views, plan_output
 from getgan.runtime.media.record import Recipe
 from getgan.runtime.media.region import Region
-from getgan.runtime.media.sinks import View
 from getgan.runtime.media.sources import open_source
 from getgan.runtime.pipeline import Pipeline, PipelineOptions
 from getgan.runtime.session import SessionInfo, open_session
@@ -32,7 +32,7 @@ class RunOptions:
     backend: str = "auto"
     threads: int = 0
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
-    view: View = "output"
+    view: Views = "output"
     overwrite: bool = False
     timeout: float = TIMEOUT_S  # seconds without a frame after which a camera is gone
     region: Region | None = None  # all that is seen of each picture
@@ -76,6 +76,11 @@ def run_bundle(
     OutputError.
     """
     bundle = Bundle.open(bundle_path)
+    if "occlusion" in VIEWS[options.view] and "occlusion" not in bundle.manifest.outputs:
+        raise ConfigError(
+            f"{bundle_path}: gives no occlusion map; wanted a bundle that was exported with --occlusion, or "
+            "another --view"
+        )
     source = open_source(source_text, timeout=options.timeout, region=options.region, openers=openers)
     with contextlib.closing(source):
         plan = plan_output(output, source, view=options.view, overwrite=options.overwrite)
@@ -94,7 +99,7 @@ def run_bundle(
             on_session(session.info)
             for note in (*plan.notes, *source.notes):
                 on_note(note)
-            if options.view != "output" and source.whole:
+            if "side-by-side" in VIEWS[options.view] and source.whole:
                 on_note(
                     "beside the output the source is shown whole, with the names that a screen may hold; "
                     "--region x,y,w,h shows a part"

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from getgan.errors import DataError, GetganError, OutputError
 from getgan.printing import one_line
-from getgan.runtime.media.frames import Image, Pending, Source
+from getgan.runtime.media.frames import Image, Pending, Pictures, Source
 from getgan.runtime.media.record import Taken
 from getgan.runtime.media.sinks import Sink
 from getgan.runtime.media.videowriter import LOST
@@ -131,7 +131,7 @@ class _Job:
         if result.image is None:
             raise _Refused(f"the picture was refused: {result.fault}; the frame has no output")
         ready = time.perf_counter()
-        self._sink.put(frame, result.image)
+        self._sink.put(frame, Pictures(result.image, result.occlusion))
         timings = result.timings
         encode = time.perf_counter() - ready
         self._times.add((decoded - start, timings.pre, timings.network, timings.post, encode))

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from getgan.runtime.images import bytes_from_image, write_image
 from getgan.runtime.media.capture import quiet_opencv
 from getgan.runtime.media.frames import Source
-from getgan.runtime.media.outputs import plan_output
+from getgan.runtime.media.outputs import Views, plan_output
 from getgan.runtime.media.record import Recipe, Stamp
-from getgan.runtime.media.sinks import Sink, View
+from getgan.runtime.media.sinks import Sink
 from getgan.runtime.media.sources import open_source
 from getgan.runtime.pipeline import Result, Timings
 from getgan.runtime.summary import Failure, Progress, Summary
@@ -59,7 +59,9 @@ class FakePipeline:
         time.sleep(self.seconds)
         timings = Timings(0.001, 0.9, 0.002)
         return [
-            Result(255 - f, "", None, timings) if f[0, 0].any() else Result(None, "all NaN", None, timings)
+            Result(255 - f, "", f[:, :, 0], timings)
+            if f[0, 0].any()
+            else Result(None, "all NaN", None, timings)
             for f in frames
         ]
 
@@ -102,7 +104,7 @@ def run(
     output: Path,
     pipeline: FakePipeline | None = None,
     *,
-    view: View = "output",
+    view: Views = "output",
     overwrite: bool = False,
     timeout: float = 5.0,
     recipe: Recipe | None = None,
@@ -121,7 +123,7 @@ def run(
         )
 
 
-def open_sink(output: Path, source: Source, *, view: View = "output", overwrite: bool = False) -> Sink:
+def open_sink(output: Path, source: Source, *, view: Views = "output", overwrite: bool = False) -> Sink:
     """A sink whose output nobody else asks for."""
     with contextlib.closing(plan_output(output, source, view=view, overwrite=overwrite)) as plan:
         return plan.open(RECIPE)

@@ -16,7 +16,6 @@ from frame_helpers import mjpeg_server
 from watch_helpers import Machine, Seen
 
 from getgan.runtime.images import write_image
-from getgan.runtime.media.frames import Frame
 from getgan.runtime.media.videowriter import VideoSink
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +51,7 @@ def inputs(tmp_path: Path) -> Path:
     write_image(folder / "scans" / "b.jpg", sample(seed=1))
     clip = VideoSink(folder / "clip.avi", 10.0)
     for index in range(3):
-        clip.put(Frame(sample(), "clip", index, index / 10.0), sample(seed=index))
+        clip.put(index / 10.0, sample(seed=index))
     clip.close(keep=True)
     return folder
 

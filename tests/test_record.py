@@ -22,9 +22,9 @@ from getgan.errors import ConfigError, DataError, OutputError
 from getgan.files import LEFTOVER_S, remove_leftovers, temporary_beside, try_lock, write_bytes_atomic
 from getgan.runtime.images import bytes_from_image, read_image, write_image
 from getgan.runtime.media.lock import OutputLock
+from getgan.runtime.media.outputs import Views
 from getgan.runtime.media.pngtext import add_texts, take_text
 from getgan.runtime.media.record import DIGITAL_SOURCE_TYPE, Recipe, Stamp, made_of, png_with_record
-from getgan.runtime.media.sinks import View
 from getgan.runtime.pipeline import Result
 from getgan.runtime.summary import Failure, Summary
 
@@ -87,7 +87,7 @@ def test_every_option_that_decides_a_pixel_is_compared(field: str, tmp_path: Pat
 
 def test_views_are_told_apart(tmp_path: Path) -> None:
     write_folder(tmp_path / "in", ["a.png"])
-    views: tuple[View, ...] = ("output", "side-by-side")
+    views: tuple[Views, ...] = ("output", "side-by-side")
     run(tmp_path / "in", tmp_path / "out", view=views[0])
     assert run(tmp_path / "in", tmp_path / "out", view=views[1]).failed == 1
     both = run(tmp_path / "in", tmp_path / "both", view="both")

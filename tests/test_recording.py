@@ -16,7 +16,6 @@ from frame_helpers import picture, read_video, write_video
 from getgan.errors import OutputError
 from getgan.files import LEFTOVER_S
 from getgan.runtime.media.encoding import CODECS, WRITE_SUFFIXES, codec_for
-from getgan.runtime.media.frames import Frame
 from getgan.runtime.media.outputs import plan_output
 from getgan.runtime.media.recording import recover_recordings
 from getgan.runtime.media.sources import open_source
@@ -34,7 +33,7 @@ noise = np.random.default_rng(0)
 for n in range(int(sys.argv[2])):
     image = noise.integers(0, 255, (240, 320, 3), np.uint8)
     image[:60] = 5 * n
-    sink.put(Frame(image, "c", n, n / 10.0), image)
+    sink.put(n / 10.0, image)
 print("written", flush=True)
 if sys.argv[3] == "wait":
     sys.stdin.read()
@@ -88,7 +87,7 @@ def test_names_that_are_no_unicode_are_told(tmp_path: Path) -> None:
     """OpenCV 5 ends the process with a segmentation fault over such a name."""
     sink = VideoSink(tmp_path / "\udce9.mp4", 10.0)
     with pytest.raises(OutputError, match=r"\\udce9\.mp4: its name is no UTF-8"):
-        sink.put(Frame(picture(), "c", 0, 0.0), picture())
+        sink.put(0.0, picture())
     assert sink.close(keep=True).paths == ()
     (tmp_path / ".getgan-0123456789abcdef.tmp.\udce9.mp4.avi").write_bytes(b"RIFF")
     make_old(tmp_path)
@@ -124,7 +123,7 @@ def test_what_holds_no_frame_is_removed_and_strangers_stay(tmp_path: Path) -> No
 
 def test_a_recovered_video_takes_a_free_name(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "o.mp4", 10.0)
-    sink.put(Frame(picture(), "c", 0, 0.0), picture())
+    sink.put(0.0, picture())
     assert sink.close(keep=True).complaint == ""
     os.rename(tmp_path / "o.mp4", tmp_path / "o.recovered.mp4")
     before = (tmp_path / "o.recovered.mp4").read_bytes()
@@ -143,7 +142,7 @@ def test_the_container_holds_the_codec_that_is_named(suffix: str, tmp_path: Path
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     image = np.repeat(np.repeat(ramp[None, :, None], 48, 0), 3, 2)
     for n in range(30):
-        sink.put(Frame(image, "c", n, n / 10.0), np.roll(image, n, 1))
+        sink.put(n / 10.0, np.roll(image, n, 1))
     assert sink.close(keep=True).complaint == ""
     capture = cv2.VideoCapture(str(tmp_path / f"o{suffix}"), cv2.CAP_FFMPEG)
     code = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode()

@@ -6,14 +6,17 @@ import shutil
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from frame_helpers import (
+    RECIPE,
     STAMP,
     mjpeg_server,
     open_sink,
     picture,
     read_video,
+    run,
     write_folder,
     write_video,
 )
@@ -21,10 +24,12 @@ from frame_helpers import (
 from getgan.errors import ConfigError, DataError, OutputError
 from getgan.runtime.images import read_image
 from getgan.runtime.media.encoding import codec_for
-from getgan.runtime.media.frames import Frame, Pending
+from getgan.runtime.media.frames import Frame, Pending, Pictures
+from getgan.runtime.media.outputs import Views
 from getgan.runtime.media.plate import BACKGROUND, plate
+from getgan.runtime.media.record import Stamp
 from getgan.runtime.media.sidebyside import GAP, side_by_side
-from getgan.runtime.media.sinks import ImageFolderSink, View, output_name
+from getgan.runtime.media.sinks import ImageFolderSink, output_name
 from getgan.runtime.media.sources import ImageFiles, open_source
 from getgan.runtime.media.video import VideoFile
 from getgan.runtime.media.videowriter import HOLD_S, Closed, VideoSink
@@ -58,7 +63,7 @@ def test_names_that_share_a_stem_do_not_overwrite_each_other(tmp_path: Path) -> 
     sink = ImageFolderSink(tmp_path, STAMP, names)
     for number, name in enumerate(names):
         assert not sink.has(pending(still(name)))
-        sink.put(still(name), picture(number))
+        sink.put(still(name), Pictures(picture(number)))
         assert sink.has(pending(still(name)))
     assert tree(tmp_path) == sorted(output_name(name) for name in names)
     assert [int(read_image(tmp_path / output_name(name))[0, 0, 0]) for name in names] == [0, 1, 2, 3, 4, 5]
@@ -69,9 +74,9 @@ def test_names_that_share_a_stem_do_not_overwrite_each_other(tmp_path: Path) -> 
 )
 def test_two_inputs_for_one_output_are_told(first: str, second: str, tmp_path: Path) -> None:
     sink = ImageFolderSink(tmp_path, STAMP, [first, second])
-    sink.put(still(first), picture())
+    sink.put(still(first), Pictures(picture()))
     with pytest.raises(DataError, match=r"is that of .* too; rename one of the two"):
-        sink.put(still(second), picture())
+        sink.put(still(second), Pictures(picture()))
     assert len(tree(tmp_path)) == 1
 
 
@@ -80,13 +85,13 @@ def test_a_name_that_becomes_too_long_is_that_files_trouble(tmp_path: Path) -> N
     frame = still("x" * 250 + ".jpg")
     assert not sink.has(pending(frame))
     with pytest.raises(DataError, match="too long; rename it"):
-        sink.put(frame, picture())
+        sink.put(frame, Pictures(picture()))
     assert tree(tmp_path) == []
 
 
 def test_frames_of_a_video_get_numbers(tmp_path: Path) -> None:
     sink = ImageFolderSink(tmp_path, STAMP)
-    sink.put(moment(3), picture())
+    sink.put(moment(3), Pictures(picture()))
     sink.lose(pending(moment(12)), "refused")
     assert tree(tmp_path) == ["clip.mp4-000003.png"]
 
@@ -106,7 +111,7 @@ def test_both_views_of_a_folder_a_file_and_a_video(tmp_path: Path) -> None:
         (ImageFiles(tmp_path / "in" / "a.png"), tmp_path / "one" / "b.jpg"),
     ):
         sink = open_sink(output, source, view="both")
-        sink.put(still("a.png"), picture())
+        sink.put(still("a.png"), Pictures(picture()))
         sink.close(keep=True)
     assert tree(tmp_path / "out") == ["output/a.png", "side-by-side/a.png"]
     assert tree(tmp_path / "one") == [
@@ -117,7 +122,7 @@ def test_both_views_of_a_folder_a_file_and_a_video(tmp_path: Path) -> None:
     ]
     assert read_image(tmp_path / "out" / "side-by-side" / "a.png").shape == (24, 64 + GAP, 3)
     sink = open_sink(tmp_path / "v" / "o.avi", VideoFile(tmp_path / "clip.mp4"), view="both")
-    sink.put(moment(0), picture())
+    sink.put(moment(0), Pictures(picture()))
     sink.close(keep=True)
     assert tree(tmp_path / "v") == [
         "o-side-by-side.avi",
@@ -125,6 +130,28 @@ def test_both_views_of_a_folder_a_file_and_a_video(tmp_path: Path) -> None:
         "o.avi",
         "o.avi.getgan.json",
     ]
+
+
+def test_all_views_hold_the_map_of_what_hides_the_face(tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", ["a.png"])
+    write_video(tmp_path / "clip.mp4", 3)
+    run(tmp_path / "in", tmp_path / "out", view="all")
+    assert tree(tmp_path / "out") == ["occlusion/a.png", "output/a.png", "side-by-side/a.png"]
+    shown = read_image(tmp_path / "out" / "occlusion" / "a.png")
+    assert shown.shape[1] >= 216 and shown[0, 0].tolist() == [50, 50, 50]  # large enough for its label
+    plain = msgspec.structs.replace(RECIPE, label=False)
+    run(tmp_path / "in" / "a.png", tmp_path / "map.png", view="occlusion", recipe=plain)
+    assert (read_image(tmp_path / "map.png") == 50).all()
+    run(tmp_path / "clip.mp4", tmp_path / "v" / "o.avi", view="all")
+    assert {"o.avi", "o-side-by-side.avi", "o-occlusion.avi"} <= set(tree(tmp_path / "v"))
+    assert run(tmp_path / "in", tmp_path / "out", view="all").skipped == 1
+
+
+def test_a_bundle_without_a_map_says_so(tmp_path: Path) -> None:
+    frame, stamp = still("a.png"), Stamp(RECIPE, "occlusion")
+    with pytest.raises(DataError, match="bundle exported with --occlusion"):
+        ImageFolderSink(tmp_path, stamp).put(frame, Pictures(picture()))
+    assert tree(tmp_path) == []
 
 
 # --- what an output argument means ----------------------------------------------------------------------
@@ -184,7 +211,7 @@ def test_a_file_is_not_its_own_output(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("view", ["output", "both"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_file_of_somebody_else_is_never_overwritten(view: View, overwrite: bool, tmp_path: Path) -> None:
+def test_a_file_of_somebody_else_is_never_overwritten(view: Views, overwrite: bool, tmp_path: Path) -> None:
     write_folder(tmp_path, ["a.png", "o.png"])
     source = ImageFiles(tmp_path / "a.png")
     before = (tmp_path / "o.png").read_bytes()
@@ -224,7 +251,7 @@ def test_a_video_is_written_whole_and_in_its_size(
     path = tmp_path / f"o{suffix}"
     sink = VideoSink(path, 10.0)
     for n in range(12):
-        sink.put(moment(n), picture(20 * n, height, width))
+        sink.put(moment(n).time, picture(20 * n, height, width))
     assert not path.exists()
     sink.close(keep=True)
     frames = read_video(path)
@@ -238,7 +265,7 @@ def test_a_video_without_a_frame_is_not_kept(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("getgan.runtime.media.videowriter.MIN_FREE_BYTES", 1 << 62)
     sink = VideoSink(tmp_path / "o.avi", 10.0)
     with pytest.raises(OutputError, match="bytes are free"):
-        sink.put(moment(0), picture())
+        sink.put(moment(0).time, picture())
     sink.close(keep=True)
     assert tree(tmp_path) == []
 
@@ -247,7 +274,7 @@ def test_colours_of_a_video_stay(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "o.avi", 10.0)
     red = np.zeros((32, 32, 3), np.uint8)
     red[..., 0] = 255
-    sink.put(moment(0), red)
+    sink.put(moment(0).time, red)
     sink.close(keep=True)
     (source,) = [item.read() for item in VideoFile(tmp_path / "o.avi")]
     assert source[..., 0].mean() > 240 and source[..., 1:].mean() < 15
@@ -265,11 +292,11 @@ def levels(path: Path) -> list[int]:
 def test_a_video_keeps_time(tmp_path: Path) -> None:
     """A slow camera's frames are shown until the next; two in one place cost one; a plate is no face."""
     sink = VideoSink(tmp_path / "o.avi", 10.0)
-    sink.lose(Pending("c", 0, 0.0, picture), "refused")
+    sink.lose(0.0, "refused")
     for seconds, value in ((0.2, 100), (0.5, 200), (0.51, 60)):
-        sink.put(Frame(picture(), "c", 1, seconds), picture(value))
-    sink.lose(Pending("c", 2, 0.8, picture), "refused")
-    sink.put(Frame(picture(), "c", 3, 1.0), picture(220))
+        sink.put(seconds, picture(value))
+    sink.lose(0.8, "refused")
+    sink.put(1.0, picture(220))
     assert sink.close(keep=True) == Closed((tmp_path / "o.avi",))
     shown = levels(tmp_path / "o.avi")
     assert shown == [PLATE, PLATE, 100, 100, 100, 200, 60, 60, PLATE, PLATE, 220]
@@ -277,8 +304,8 @@ def test_a_video_keeps_time(tmp_path: Path) -> None:
 
 def test_a_silent_camera_shows_nobody(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "o.avi", 10.0)
-    sink.put(Frame(picture(), "c", 0, 0.0), picture(100))
-    sink.put(Frame(picture(), "c", 1, 2.5), picture(200))
+    sink.put(0.0, picture(100))
+    sink.put(2.5, picture(200))
     sink.close(keep=True)
     held = round(HOLD_S * 10)
     assert levels(tmp_path / "o.avi") == [100] * held + [PLATE] * (25 - held) + [200]
@@ -288,8 +315,8 @@ def test_the_plates_before_the_first_face_say_why(tmp_path: Path) -> None:
     """Nothing for 0.2 s, then lost, then refused twice: three plates of three kinds, and then the face."""
     sink = VideoSink(tmp_path / "o.avi", 10.0)
     for place, words in ((2, "frame lost"), (3, "refused"), (4, "refused")):
-        sink.lose(moment_lost(place), words)
-    sink.put(moment(5), picture(220, 120, 320))
+        sink.lose(moment_lost(place).time, words)
+    sink.put(moment(5).time, picture(220, 120, 320))
     sink.close(keep=True)
     frames = [frame.astype(int) for frame in read_video(tmp_path / "o.avi")]
     refused, lost = (plate(words, 120, 320).astype(int) for words in ("refused", "frame lost"))
@@ -313,8 +340,8 @@ def test_a_plate_is_dark_and_its_words_can_be_read() -> None:
 
 def test_a_change_of_size_is_scaled(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "o.avi", 10.0)
-    sink.put(moment(0), picture(90, 24, 32))
-    sink.put(moment(1), picture(90, 48, 64))
+    sink.put(moment(0).time, picture(90, 24, 32))
+    sink.put(moment(1).time, picture(90, 48, 64))
     sink.close(keep=True)
     assert [frame.shape for frame in read_video(tmp_path / "o.avi")] == [(24, 32, 3)] * 2
 
@@ -323,7 +350,7 @@ def test_a_video_that_was_stopped_is_kept_under_another_name(tmp_path: Path) -> 
     (tmp_path / "o.partial.mp4").write_bytes(b"of yesterday")
     sink = VideoSink(tmp_path / "o.mp4", 10.0)
     for n in range(7):
-        sink.put(moment(n), picture(20 * n))
+        sink.put(moment(n).time, picture(20 * n))
     assert len(tree(tmp_path)) == 2
     closed = sink.close(keep=False)
     place = tmp_path / "o.partial-2.mp4"
@@ -338,7 +365,7 @@ def test_a_video_that_was_stopped_is_kept_under_another_name(tmp_path: Path) -> 
 def test_both_views_of_a_stopped_video_are_told(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4")
     sink = open_sink(tmp_path / "v" / "o.avi", VideoFile(tmp_path / "clip.mp4"), view="both")
-    sink.put(moment(0), picture())
+    sink.put(moment(0), Pictures(picture()))
     with pytest.raises(OutputError, match=r"in .*o\.partial\.avi; .* in .*o-side-by-side\.partial\.avi"):
         sink.close(keep=False)
 
@@ -378,7 +405,7 @@ def test_what_can_be_read_back_of_a_video_is_kept(
     path = tmp_path / f"o{suffix}"
     sink = VideoSink(path, 10.0)
     for n in range(12):
-        sink.put(moment(n), picture())
+        sink.put(moment(n).time, picture())
     closed = sink.close(keep=True)
     assert f"only 4 of 12 frames can be read back, and are in {path}; free space" in closed.complaint
     assert tree(tmp_path) == [f"o{suffix}"] and len(read_video(path)) == 4
@@ -390,7 +417,7 @@ def test_a_video_of_which_nothing_can_be_read_back_is_removed(
     monkeypatch.setattr(cv2, "VideoWriter", Lossy)
     monkeypatch.setattr(Lossy, "room", 0)
     sink = VideoSink(tmp_path / "o.avi", 10.0)
-    sink.put(moment(0), picture())
+    sink.put(moment(0).time, picture())
     closed = sink.close(keep=True)
     assert closed.paths == () and "none of 1 frames can be read back; free space in" in closed.complaint
     assert tree(tmp_path) == []
@@ -401,7 +428,7 @@ def test_a_recording_without_room_for_its_copy_stays_as_it_is(
 ) -> None:
     sink = VideoSink(tmp_path / "o.mp4", 10.0)
     for n in range(5):
-        sink.put(moment(n), picture(20 * n))
+        sink.put(moment(n).time, picture(20 * n))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     closed = sink.close(keep=True)
@@ -412,23 +439,23 @@ def test_a_recording_without_room_for_its_copy_stays_as_it_is(
 
 def test_a_video_that_appeared_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "o.mp4", 10.0)
-    sink.put(moment(0), picture())
+    sink.put(moment(0).time, picture())
     (tmp_path / "o.mp4").write_bytes(b"of somebody")
     closed = sink.close(keep=True)
     assert closed.paths == (tmp_path / "o-2.mp4",) and "o-2.mp4" in closed.complaint
     assert (tmp_path / "o.mp4").read_bytes() == b"of somebody"
     sink = VideoSink(tmp_path / "o.mp4", 10.0)  # the caller has decided that this one may be replaced
-    sink.put(moment(0), picture())
+    sink.put(moment(0).time, picture())
     assert sink.close(keep=True) == Closed((tmp_path / "o.mp4",))
 
 
 def test_a_long_name_is_recorded_too(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 251 + ".mp4")
     sink = VideoSink(path, 10.0)
-    sink.put(moment(0), picture())
+    sink.put(moment(0).time, picture())
     assert sink.close(keep=True) == Closed((path,))
     sink = VideoSink(path, 10.0)
-    sink.put(moment(0), picture())
+    sink.put(moment(0).time, picture())
     with pytest.raises(OutputError, match=r"its frames are in .*\.tmp\.video\.mp4\.avi: rename it"):
         sink.close(keep=False)  # .partial does not fit
     assert len(tree(tmp_path)) == 2
@@ -436,12 +463,12 @@ def test_a_long_name_is_recorded_too(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_nearly_full_stops_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = VideoSink(tmp_path / "o.avi", 10.0)
-    sink.put(moment(0), picture())
+    sink.put(moment(0).time, picture())
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(OutputError, match="1,000 bytes are free, wanted 33,554,432"):
         for n in range(1, 60):
-            sink.put(moment(n), picture())
+            sink.put(moment(n).time, picture())
     assert sink.close(keep=False).paths == (tmp_path / "o.partial.avi",)
 
 
@@ -449,7 +476,7 @@ def test_a_disk_that_is_nearly_full_stops_a_video(tmp_path: Path, monkeypatch: p
 def test_a_size_that_no_codec_takes(suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sink = VideoSink(tmp_path / f"o{suffix}", 10.0)
     with pytest.raises(OutputError, match="as 100000x3 video; wanted a codec"):
-        sink.put(moment(0), picture(1, 3, 100_000))
+        sink.put(moment(0).time, picture(1, 3, 100_000))
     sink.close(keep=False)
     assert tree(tmp_path) == []
     assert capfd.readouterr().err == ""

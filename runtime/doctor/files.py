@@ -16,7 +16,6 @@ import numpy as np
 from getgan.errors import GetganError, OutputError
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.media.encoding import codec_for
-from getgan.runtime.media.frames import Frame
 from getgan.runtime.media.recording import MIN_FREE_BYTES
 from getgan.runtime.media.videowriter import VideoSink
 
@@ -89,7 +88,7 @@ def video_check(suffix: str) -> Check:
             sink = VideoSink(Path(folder) / f"trial{suffix}", 25.0)
             for index in range(5):
                 picture = np.full((64, 64, 3), 40 * index, np.uint8)
-                sink.put(Frame(picture, "trial", index, index / 25.0), picture)
+                sink.put(index / 25.0, picture)
             closed = sink.close(keep=True)
         if closed.complaint:
             raise OutputError(closed.complaint)

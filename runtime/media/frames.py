@@ -26,6 +26,14 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """What the network made of one frame."""
+
+    face: Image
+    occlusion: NDArray[np.uint8] | None = None  # (H, W), 255 = hidden; None: the bundle has none
+
+
+@dataclass(frozen=True)
 class Pending:
     """A frame that is known but not decoded, so that one whose output exists costs next to nothing."""
 

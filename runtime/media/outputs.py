@@ -17,9 +17,9 @@ from getgan.runtime.media.lock import OutputLock
 from getgan.runtime.media.record import Recipe, Stamp, made_of
 from getgan.runtime.media.recording import recover_recordings
 from getgan.runtime.media.sinks import (
-    BothSink,
     ImageFileSink,
     ImageFolderSink,
+    SeveralSinks,
     Sink,
     VideoFileSink,
     View,
@@ -27,6 +27,15 @@ from getgan.runtime.media.sinks import (
 )
 from getgan.runtime.media.video import VIDEO_SUFFIXES
 
+# What is asked for, and the output files that it makes of each frame.
+Views = Literal["output", "side-by-side", "occlusion", "both", "all"]
+VIEWS: dict[Views, tuple[View, ...]] = {
+    "output": ("output",),
+    "side-by-side": ("side-by-side",),
+    "occlusion": ("occlusion",),
+    "both": ("output", "side-by-side"),
+    "all": ("output", "side-by-side", "occlusion"),
+}
 # A file is meant, and not a folder of this name.
 OTHER_SUFFIXES = (".gif", ".webp", ".heic", ".avif", ".jp2", ".dcm", ".svg", ".pdf", ".txt", ".ts")
 
@@ -36,7 +45,7 @@ class OutputPlan:
     """What an output argument means, checked and held by this run; `open` it when the recipe is known."""
 
     kind: Literal["folder", "image", "video"]
-    places: tuple[tuple[Path, View], ...]  # one, or two for both views
+    places: tuple[tuple[Path, View], ...]  # one for each view
     names: Sequence[str]  # of the input's image files
     fps: float
     overwrite: bool
@@ -46,23 +55,22 @@ class OutputPlan:
     def open(self, recipe: Recipe) -> Sink:
         """The sink, which the caller closes before the plan."""
         sinks = [self._sink(path, Stamp(recipe, view, self.overwrite)) for path, view in self.places]
-        return sinks[0] if len(sinks) == 1 else BothSink(*sinks)
+        return sinks[0] if len(sinks) == 1 else SeveralSinks(sinks)
 
     def close(self) -> None:
         """Let another run write there; may be called twice."""
         self.lock.close()
 
     def _sink(self, path: Path, stamp: Stamp) -> Sink:
-        side = stamp.view == "side-by-side"
         if self.kind == "folder":
-            return ImageFolderSink(path, stamp, self.names, side_by_side=side)
+            return ImageFolderSink(path, stamp, self.names)
         if self.kind == "image":
-            return ImageFileSink(path, stamp, side_by_side=side)
-        return VideoFileSink(path, stamp, self.fps, side_by_side=side)
+            return ImageFileSink(path, stamp)
+        return VideoFileSink(path, stamp, self.fps)
 
 
 def plan_output(
-    output: Path, source: Source, *, view: View = "output", overwrite: bool = False
+    output: Path, source: Source, *, view: Views = "output", overwrite: bool = False
 ) -> OutputPlan:
     """What `output` means: an existing folder, a video or (for one image) an image by suffix, else a folder.
 
@@ -88,9 +96,8 @@ def plan_output(
     if output.exists() and not output.is_dir():
         raise ConfigError(f"{output} is a file; wanted a folder, or a name that ends in .png, .mp4 or .avi")
     names = source.names
-    places: tuple[tuple[Path, View], ...] = ((output, view),)
-    if view == "both":
-        places = ((output / "output", "output"), (output / "side-by-side", "side-by-side"))
+    shown = VIEWS[view]
+    places = tuple((output / one if len(shown) > 1 else output, one) for one in shown)
     for place, _ in places:
         _keep_apart(place, source, folder=True)
     for place, _ in places:
@@ -106,13 +113,13 @@ def is_folder(output: Path) -> bool:
 
 
 def _planned_files(
-    kind: Literal["image", "video"], output: Path, view: View, source: Source, overwrite: bool
+    kind: Literal["image", "video"], output: Path, view: Views, source: Source, overwrite: bool
 ) -> OutputPlan:
-    """One file, or for both views two."""
-    places: tuple[tuple[Path, View], ...] = ((output, view),)
-    if view == "both":
-        beside = output.with_name(f"{output.stem}-side-by-side{output.suffix}")
-        places = ((output, "output"), (beside, "side-by-side"))
+    """One file for each view."""
+    shown = VIEWS[view]
+    # The first under the name that was asked for.
+    beside = [output.with_name(f"{output.stem}-{one}{output.suffix}") for one in shown[1:]]
+    places = tuple(zip((output, *beside), shown, strict=True))
     for place, _ in places:
         _keep_apart(place, source, folder=False)
         if not os.path.lexists(place):

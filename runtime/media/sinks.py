@@ -1,4 +1,4 @@
-"""What takes pictures: image files that mirror the input folder, a video file, or two of them."""
+"""What takes pictures: image files that mirror the input folder, a video file, or several of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+
 from getgan.errors import DataError, OutputError
 from getgan.files import remove_leftovers, write_bytes_atomic
 from getgan.runtime.images import bytes_from_image
-from getgan.runtime.media.frames import Frame, Image, Pending
+from getgan.runtime.label import add_label
+from getgan.runtime.media.frames import Frame, Image, Pending, Pictures
 from getgan.runtime.media.record import (
     Stamp,
     png_with_record,
@@ -24,7 +27,8 @@ from getgan.runtime.media.record import (
 from getgan.runtime.media.sidebyside import side_by_side as both_views
 from getgan.runtime.media.videowriter import VideoSink
 
-View = Literal["output", "side-by-side", "both"]
+# What one output file shows.
+View = Literal["output", "side-by-side", "occlusion"]
 # What goes wrong with one output's name or place, and not with the disk.
 _OF_THIS_FILE = frozenset(
     (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EACCES, errno.EPERM)
@@ -40,8 +44,8 @@ class Sink(Protocol):
         DataError if something else stands there that is not to be replaced.
         """
 
-    def put(self, frame: Frame, picture: Image) -> None:
-        """Write the picture of a frame.
+    def put(self, frame: Frame, pictures: Pictures) -> None:
+        """Write what was made of a frame.
 
         OutputError if it cannot be written; DataError if only this one cannot.
         """
@@ -59,18 +63,17 @@ class Sink(Protocol):
 class ImageFileSink:
     """One image file."""
 
-    def __init__(self, path: Path, stamp: Stamp, *, side_by_side: bool = False) -> None:
+    def __init__(self, path: Path, stamp: Stamp) -> None:
         self._path = path
         self._stamp = stamp
-        self._side_by_side = side_by_side
 
     def has(self, pending: Pending) -> bool:
         """Whether the file is this input's."""
         return self._stamp.stands(self._path, pending.sha256(), pending.index)
 
-    def put(self, frame: Frame, picture: Image) -> None:
+    def put(self, frame: Frame, pictures: Pictures) -> None:
         """Write it as its suffix says."""
-        _write(self._path, frame, _view(frame, picture, self._side_by_side), self._stamp)
+        _write(self._path, frame, _view(frame, pictures, self._stamp), self._stamp)
 
     def lose(self, pending: Pending, reason: str) -> str:
         """See Sink."""
@@ -86,13 +89,10 @@ class ImageFolderSink:
     A video's or camera's frames are NAME-000000.png, by frame number.
     """
 
-    def __init__(
-        self, folder: Path, stamp: Stamp, names: Sequence[str] = (), *, side_by_side: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, stamp: Stamp, names: Sequence[str] = ()) -> None:
         """names: of image files, to find those whose outputs would be one file (a.jpg and a.jpg.png)."""
         self._folder = folder
         self._stamp = stamp
-        self._side_by_side = side_by_side
         self._swept: set[Path] = set()
         self._taken_by: dict[str, str] = {}
         for name in names:
@@ -116,7 +116,7 @@ class ImageFolderSink:
             remove_leftovers(path.parent)
         return self._stamp.stands(path, pending.sha256(), pending.index)
 
-    def put(self, frame: Frame, picture: Image) -> None:
+    def put(self, frame: Frame, pictures: Pictures) -> None:
         """Write it, and the subfolder first."""
         path = self.path_for(frame.name, frame.index, frame.time)
         try:
@@ -129,7 +129,7 @@ class ImageFolderSink:
             raise OutputError(
                 f"cannot make {path.parent}: {error.strerror}; choose another folder"
             ) from error
-        _write(path, frame, _view(frame, picture, self._side_by_side), self._stamp)
+        _write(path, frame, _view(frame, pictures, self._stamp), self._stamp)
 
     def lose(self, pending: Pending, reason: str) -> str:
         """See Sink."""
@@ -146,24 +146,24 @@ class ImageFolderSink:
 class VideoFileSink:
     """One video file, and beside it the record of what made it."""
 
-    def __init__(self, path: Path, stamp: Stamp, fps: float, *, side_by_side: bool = False) -> None:
+    def __init__(self, path: Path, stamp: Stamp, fps: float) -> None:
         self._path = path
         self._stamp = stamp
-        self._video = VideoSink(path, fps, side_by_side=side_by_side)
+        self._video = VideoSink(path, fps)
         self._input = ""
 
     def has(self, pending: Pending) -> bool:
         """Never: `plan_output` took only a new name, or one to overwrite."""
         return False
 
-    def put(self, frame: Frame, picture: Image) -> None:
+    def put(self, frame: Frame, pictures: Pictures) -> None:
         """Show the picture from the frame's time on."""
         self._input = frame.sha256
-        self._video.put(frame, picture)
+        self._video.put(frame.time, _view(frame, pictures, self._stamp))
 
     def lose(self, pending: Pending, reason: str) -> str:
         """Show that there is none, from the frame's time on."""
-        self._video.lose(pending, reason)
+        self._video.lose(pending.time, reason)
         return ""
 
     def close(self, *, keep: bool) -> None:
@@ -180,28 +180,28 @@ class VideoFileSink:
             raise OutputError(closed.complaint)
 
 
-class BothSink:
-    """Two sinks that take the same frames."""
+class SeveralSinks:
+    """Sinks that take the same frames, one for each view."""
 
-    def __init__(self, first: Sink, second: Sink) -> None:
-        self._sinks = (first, second)
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
 
     def has(self, pending: Pending) -> bool:
-        """Whether both have it."""
+        """Whether all have it."""
         return all([sink.has(pending) for sink in self._sinks])
 
-    def put(self, frame: Frame, picture: Image) -> None:
-        """Give it to both."""
+    def put(self, frame: Frame, pictures: Pictures) -> None:
+        """Give it to each."""
         for sink in self._sinks:
-            sink.put(frame, picture)
+            sink.put(frame, pictures)
 
     def lose(self, pending: Pending, reason: str) -> str:
-        """Tell both."""
+        """Tell each."""
         notes = [sink.lose(pending, reason) for sink in self._sinks]
         return next((note for note in notes if note), "")
 
     def close(self, *, keep: bool) -> None:
-        """Close both, the second even if the first fails; OutputError says what became of each."""
+        """Close each, whatever the others do; OutputError says what became of them."""
         said: list[str] = []
         for sink in self._sinks:
             try:
@@ -217,8 +217,15 @@ def output_name(name: str) -> str:
     return name if name.lower().endswith(".png") else f"{name}.png"
 
 
-def _view(frame: Frame, picture: Image, side_by_side: bool) -> Image:
-    return both_views(frame.image, picture, whole=frame.whole) if side_by_side else picture
+def _view(frame: Frame, pictures: Pictures, stamp: Stamp) -> Image:
+    if stamp.view == "side-by-side":
+        return both_views(frame.image, pictures.face, whole=frame.whole)
+    if stamp.view == "output":
+        return pictures.face
+    if pictures.occlusion is None:
+        raise DataError("the network gave no occlusion map; wanted a bundle exported with --occlusion")
+    shown = np.repeat(pictures.occlusion[:, :, None], 3, axis=2)
+    return add_label(shown) if stamp.recipe.label else shown
 
 
 def _write(path: Path, frame: Frame, picture: Image, stamp: Stamp) -> None:

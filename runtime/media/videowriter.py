@@ -12,10 +12,9 @@ import numpy as np
 
 from getgan.errors import OutputError
 from getgan.runtime.media.encoding import WebpEncoder, codec_for, open_encoder
-from getgan.runtime.media.frames import Frame, Image, Pending
+from getgan.runtime.media.frames import Image
 from getgan.runtime.media.plate import plate
 from getgan.runtime.media.recording import MIN_FREE_BYTES, Recording
-from getgan.runtime.media.sidebyside import side_by_side
 
 if TYPE_CHECKING:
     import cv2
@@ -42,10 +41,9 @@ class VideoSink:
     decides the size; odd sizes get one more row or column, as the codecs take even ones only.
     """
 
-    def __init__(self, path: Path, fps: float, *, side_by_side: bool = False) -> None:
+    def __init__(self, path: Path, fps: float) -> None:
         self._path = path
         self._fps = fps
-        self._side_by_side = side_by_side
         self._replaces = os.path.lexists(path)  # the caller let this one be overwritten, and no later one
         self._recording: Recording | None = None
         self._encoder: cv2.VideoWriter | WebpEncoder | None = None
@@ -55,18 +53,17 @@ class VideoSink:
         self._early: list[tuple[int, str]] = []  # plates from the start on, before the size is known
         self._written = 0
 
-    def put(self, frame: Frame, picture: Image) -> None:
-        """Show the picture from the frame's time on; OutputError if the codec or the disk refuses."""
-        view = side_by_side(frame.image, picture, whole=frame.whole) if self._side_by_side else picture
+    def put(self, time: float | None, picture: Image) -> None:
+        """Show the picture from its time (s) on; OutputError if the codec or the disk refuses."""
         if self._encoder is None:
-            self._open(view)
+            self._open(picture)
             for place, words in self._early:
                 self._show(place, words)
-        self._show(self._place(frame.time), self._fitted(view))
+        self._show(self._place(time), self._fitted(picture))
 
-    def lose(self, pending: Pending, reason: str) -> None:
-        """Show from the frame's time on that it has no picture; reason: one or two words for the plate."""
-        place = self._place(pending.time)
+    def lose(self, time: float | None, reason: str) -> None:
+        """Show from that time on that there is no picture; reason: one or two words for the plate."""
+        place = self._place(time)
         if self._encoder is not None:
             self._show(place, reason)
         elif not self._early or self._early[-1][1] != reason:
