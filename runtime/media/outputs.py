@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from getgan.errors import ConfigError, OutputError
-from getgan.files import temporary_beside
+from getgan.files import remove_leftovers, temporary_beside
 from getgan.runtime.images import SUFFIXES
 from getgan.runtime.media.encoding import WRITE_SUFFIXES, codec_for
 from getgan.runtime.media.frames import Source
@@ -135,6 +135,7 @@ def _planned_files(
     for place, _ in places:
         _check_writable(place.parent)
     lock = OutputLock(output, folder=False)
+    remove_leftovers(output.parent)
     notes = recover_recordings(output.parent)
     if kind == "video" and output.suffix.lower() == ".mp4" and not codec_for(".mp4").browser:
         notes.append(

@@ -24,7 +24,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # checked before each use
 
-_TEMPORARY = re.compile(r"\.getgan-[0-9a-f]{16}\.tmp")
+_TEMPORARY = re.compile(r"\.getgan-[0-9a-f]{16}\.(tmp|lock)")
 LEFTOVER_S = 10.0  # a younger temporary file may be of a writer that has not locked it yet
 
 
@@ -98,7 +98,7 @@ def try_lock(file: IO[Any]) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files in a folder whose writers were killed; those of living ones stay."""
+    """Remove the temporary files and locks in a folder whose holders were killed, and of no living one."""
     for path in leftovers(folder, _TEMPORARY):
         with contextlib.suppress(OSError):
             path.unlink()
