@@ -16,18 +16,25 @@ Fit = Literal["fit", "letterbox", "crop"]
 FITS: tuple[Fit, ...] = ("fit", "letterbox", "crop")
 MAX_SIZE = 2048  # pixels each way; 256 MB for one layer of 64 channels is 1024, and four times that here
 MAX_ASPECT = 8.0  # a longer picture is no ultrasound frame; at 256 pixels its short side would be below 90
+# The longest canvas is 2:1. At 3:1 a third of it is filled, and the picture still has 147 rows at 256 pixels.
+MAX_FIT_ASPECT = 3.0
+# Of the canvases, upright ones too. Between two neighbours a picture fills 89 % of a side or more.
+ASPECTS = (1.0, 5 / 4, 4 / 3, 3 / 2, 16 / 9, 2.0)
+
+Canvas = tuple[int, int]  # height and width of what the network sees
 
 
 @dataclass(frozen=True)
 class Placement:
     """Where a picture goes: `source` is cut from it, scaled, and laid at `place` on the network's canvas.
 
-    A rectangle is (top, left, height, width) in pixels.
+    A rectangle is (top, left, height, width) in pixels. What `place` leaves free is filled.
     """
 
     source: tuple[int, int, int, int]
     place: tuple[int, int, int, int]
-    canvas: tuple[int, int]  # height and width that the network sees
+    canvas: Canvas
+    fill: Literal["black", "mirror"] = "black"  # mirror: the picture goes on beyond its edge, reflected
 
 
 def check_size(size: int, fit: Fit, contract: Contract) -> int:
@@ -46,11 +53,27 @@ def check_size(size: int, fit: Fit, contract: Contract) -> int:
     return wanted
 
 
+def buckets(contract: Contract, size: int) -> tuple[Canvas, ...]:
+    """Every canvas that `fit` can ask for, of about size * size pixels: square, then wide, then upright ones.
+
+    Eleven at the most, so that a gate can judge them and an engine be built for them. One for a network of
+    one size; fewer where two become the same in multiples of the contract's step.
+    """
+    if contract.fixed:
+        return ((size, size),)
+    step = contract.multiple_of
+    lowest = math.ceil(contract.min_size / step) * step
+    ways = (*ASPECTS, *(1.0 / aspect for aspect in ASPECTS[1:]))
+    sides = ((size / math.sqrt(aspect), size * math.sqrt(aspect)) for aspect in ways)
+    found = (tuple(max(lowest, round(side / step) * step) for side in pair) for pair in sides)
+    return tuple(dict.fromkeys((height, width) for height, width in found))
+
+
 def placement(height: int, width: int, size: int, fit: Fit, contract: Contract) -> Placement:
     """Where a picture of height x width goes; DataError if it is too small or too long.
 
-    fit: about size * size pixels in the picture's own aspect, so that the time is the same for each; no
-    bars, because InstanceNorm couples all pixels and a bar would change the face. letterbox: all of it on a
+    fit: all of it in its own aspect, on the one of `buckets` that it fills best; its mirror image fills the
+    rest. Black bars would change the face, because InstanceNorm couples all pixels. letterbox: all of it on a
     black square. crop: its middle square.
     """
     smallest = contract.min_size
@@ -60,40 +83,38 @@ def placement(height: int, width: int, size: int, fit: Fit, contract: Contract) 
         side = min(height, width)
         source = ((height - side) // 2, (width - side) // 2, side, side)
         return Placement(source, (0, 0, size, size), (size, size))
-    if max(height, width) > MAX_ASPECT * min(height, width):
-        limit = f"an aspect of {MAX_ASPECT:g}:1 or less, or --fit crop"
+    longest = MAX_FIT_ASPECT if fit == "fit" else MAX_ASPECT
+    if max(height, width) > longest * min(height, width):
+        limit = f"an aspect of {longest:g}:1 or less, or --fit crop"
         raise DataError(f"found a picture of {width}x{height} pixels; wanted {limit}")
-    whole = (0, 0, height, width)
-    if fit == "letterbox":
-        scale = size / max(height, width)
-        inner = (max(1, round(height * scale)), max(1, round(width * scale)))
-        top, left = (size - inner[0]) // 2, (size - inner[1]) // 2
-        return Placement(whole, (top, left, *inner), (size, size))
-    scale = size / math.sqrt(height * width)
-    step = contract.multiple_of
-    lowest = math.ceil(smallest / step) * step
-    canvas = (
-        max(lowest, round(height * scale / step) * step),
-        max(lowest, round(width * scale / step) * step),
-    )
-    return Placement(whole, (0, 0, *canvas), canvas)
+    canvas = (size, size)
+    if fit == "fit":
+        aspect = math.log(width / height)
+        canvas = min(buckets(contract, size), key=lambda c: abs(math.log(c[1] / c[0]) - aspect))
+    scale = min(canvas[0] / height, canvas[1] / width)
+    inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    top, left = (canvas[0] - inner[0]) // 2, (canvas[1] - inner[1]) // 2
+    fill: Literal["black", "mirror"] = "mirror" if fit == "fit" else "black"
+    return Placement((0, 0, height, width), (top, left, *inner), canvas, fill)
 
 
 def lay(image: NDArray[np.uint8], where: Placement) -> NDArray[np.uint8]:
-    """The network's view, uint8 (H, W, 3), of a uint8 (H, W, 3) picture; bars are black."""
+    """The network's view, uint8 (H, W, 3), of a uint8 (H, W, 3) picture."""
+    import cv2
+
     top, left, height, width = where.place
     scaled = resize(_cut(image, where.source), height, width)
     if where.place == (0, 0, *where.canvas):
         return scaled
-    canvas = np.zeros((*where.canvas, image.shape[2]), np.uint8)
-    canvas[top : top + height, left : left + width] = scaled
-    return canvas
+    edge = cv2.BORDER_REFLECT_101 if where.fill == "mirror" else cv2.BORDER_CONSTANT
+    bottom, right = where.canvas[0] - top - height, where.canvas[1] - left - width
+    return np.asarray(cv2.copyMakeBorder(scaled, top, bottom, left, right, edge, value=(0, 0, 0)), np.uint8)
 
 
 def lift(
     view: NDArray[np.uint8], where: Placement, output_size: Literal["input", "network"]
 ) -> NDArray[np.uint8]:
-    """The picture's part of the network's view, (H, W, 3) or (H, W), bars cut away.
+    """The picture's part of the network's view, (H, W, 3) or (H, W), without what was filled.
 
     In the size of what was cut from the picture ("input"), or as it is ("network").
     """

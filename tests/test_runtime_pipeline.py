@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from getgan.errors import ConfigError, DataError
 from getgan.runtime.backends import Engine, Graph
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.geometry import MAX_SIZE, Fit, lay, lift, placement, resize
+from getgan.runtime.geometry import MAX_SIZE, Fit, buckets, lay, lift, placement, resize
 from getgan.runtime.label import add_label, labelled_size
 from getgan.runtime.manifest import Contract
 from getgan.runtime.metrics import psnr
@@ -71,22 +71,70 @@ def image_of(result: Result) -> NDArray[np.uint8]:
 # --- geometry -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("size", "step"), [(256, 4), (64, 4), (32, 4), (512, 32)])
+def test_there_are_few_canvases_of_about_one_number_of_pixels(size: int, step: int) -> None:
+    found = buckets(Contract(size=size, min_size=8, multiple_of=step), size)
+    assert len(set(found)) == len(found) <= 11
+    assert found[0] == (size, size)
+    assert {(width, height) for height, width in found} == set(found)
+    for height, width in found:
+        assert height % step == width % step == 0
+        assert 0.85 < height * width / size**2 < 1.15
+        assert 0.45 < height / width < 2.2
+    if size == 256:
+        assert found[:6] == ((256, 256), (228, 288), (220, 296), (208, 312), (192, 340), (180, 364))
+
+
+def test_a_canvas_is_never_smaller_than_the_contract_allows() -> None:
+    assert buckets(Contract(size=8, min_size=8, multiple_of=4), 8) == ((8, 8), (8, 12), (12, 8))
+    assert buckets(Contract(size=64, min_size=64, multiple_of=64, fixed=True), 64) == ((64, 64),)
+
+
 @pytest.mark.parametrize(
     ("height", "width"),
-    [(64, 64), (480, 640), (640, 480), (65, 63), (9, 60), (1080, 1920), (150, 1200), (8, 8)],
+    [(64, 64), (480, 640), (640, 480), (65, 63), (9, 27), (1080, 1920), (600, 1200), (8, 8), (500, 559)],
 )
-def test_fit_keeps_the_aspect_and_the_number_of_pixels(height: int, width: int) -> None:
-    where = placement(height, width, 64, "fit", CONTRACT)
-    h, w = where.canvas
-    assert h % 4 == w % 4 == 0 and min(h, w) >= 8
-    assert 0.85 < h * w / 64**2 < 1.15
-    assert abs(np.log((w / h) / (width / height))) < 0.12  # half a step of 4 on the short side
-    assert where.place == (0, 0, h, w)
+def test_fit_neither_cuts_nor_squeezes_and_fills_little(height: int, width: int) -> None:
+    contract = Contract(size=256, min_size=8, multiple_of=4)
+    where = placement(height, width, 256, "fit", contract)
+    assert where.canvas in buckets(contract, 256)
     assert where.source == (0, 0, height, width)
+    top, left, h, w = where.place
+    assert top >= 0 and left >= 0 and top + h <= where.canvas[0] and left + w <= where.canvas[1]
+    assert h == where.canvas[0] or w == where.canvas[1]
+    assert abs(w / h - width / height) / (width / height) < 0.01  # half a pixel
+    # 3:1 is longer than the longest canvas; between two canvases at most a ninth of a side is filled.
+    assert h * w / (where.canvas[0] * where.canvas[1]) > (0.6 if width == 3 * height else 0.88)
+
+
+def test_every_picture_up_to_three_to_one_finds_a_canvas_that_it_fills() -> None:
+    contract = Contract(size=256, min_size=8, multiple_of=4)
+    for width in range(100, 301):
+        for height, wide in ((100, width), (width, 100)):
+            where = placement(height, wide, 256, "fit", contract)
+            filled = where.place[2] * where.place[3] / (where.canvas[0] * where.canvas[1])
+            assert filled > (0.88 if width <= 220 else 0.65)
+
+
+def test_what_the_picture_leaves_free_is_its_own_mirror_image() -> None:
+    frame = noise(64)[:, :60].copy()
+    seen: list[NDArray[np.float32]] = []
+
+    def note(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(images.copy())
+        return images
+
+    result = image_of(translated(frame, FakeSession(note)))
+    assert np.array_equal(result, frame)  # what was filled is cut away, and nothing resampled
+    view = np.rint((seen[0][0].transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+    assert view.shape == (64, 64, 3)
+    assert np.array_equal(view[:, 2:62], frame)
+    assert np.array_equal(view[:, :2], frame[:, 2:0:-1])
+    assert np.array_equal(view[:, 62:], frame[:, -2:-4:-1])
 
 
 @pytest.mark.parametrize("fit", ["fit", "letterbox", "crop"])
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 128), (128, 96), (61, 87), (33, 200)])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 128), (128, 96), (61, 87), (70, 200)])
 def test_what_goes_through_unchanged_comes_back_in_its_place_and_size(
     fit: Fit, height: int, width: int
 ) -> None:
@@ -135,7 +183,7 @@ def test_sizes_of_network_output_and_other_network_sizes() -> None:
     session = FakeSession()
     result = translated(sample(96, width=128), session, size=32, output_size="network")
     assert session.seen == [(1, 3, 28, 36)]
-    assert image_of(result).shape == (28, 36, 3)
+    assert image_of(result).shape == (27, 36, 3)
     assert Pipeline(session, CONTRACT).size == 64
 
 
@@ -157,7 +205,8 @@ def test_fewer_pixels_are_means_and_not_samples() -> None:
         ((100_000, 3), "fit", "found a picture of 3x100000 pixels; wanted 8 or more"),
         ((3, 100_000), "letterbox", "found a picture of 100000x3 pixels"),
         ((3, 100_000), "crop", "found a picture of 100000x3 pixels"),
-        ((20, 200), "fit", "an aspect of 8:1 or less, or --fit crop"),
+        ((20, 61), "fit", "an aspect of 3:1 or less, or --fit crop"),
+        ((61, 20), "fit", "an aspect of 3:1 or less, or --fit crop"),
         ((200, 20), "letterbox", "an aspect of 8:1 or less"),
     ],
 )
@@ -237,21 +286,27 @@ def one_nan(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return images
 
 
+def with_map(images: NDArray[np.float32], value: float) -> Outputs:
+    hidden = np.full((1, 1, images.shape[2] // 4, images.shape[3] // 4), value, np.float32)
+    return {"face": images, "occlusion": hidden}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (one_nan, "of the output face is NaN or infinite"),
         (lambda images: images + np.inf, "100.0% of the output face is NaN or infinite"),
         (lambda images: images * -np.inf, "NaN or infinite"),
-        (lambda images: images * 3, "the output reaches from .* wanted -1 to 1"),
+        (lambda images: images * 3, "the output face reaches from .* wanted -1 to 1"),
         (lambda images: images * 0, "the output is one flat colour"),
         (lambda images: images * 0 - 1, "the output is one flat colour"),
         (lambda images: images * 0.001, "the output is one flat colour"),
-        (lambda images: images[:, :, ::2], r"the network gave \(3, 32, 64\), wanted \(3, 64, 64\)"),
-        (
-            lambda images: {"face": images, "occlusion": images[:, :1] * np.nan},
-            "100.0% of the output occlusion is NaN",
-        ),
+        (lambda images: images[:, :, ::2], r"the network gave face \(1, 3, 32, 64\), wanted \(1, 3, 64, 64\)"),
+        (lambda images: with_map(images, np.nan), "100.0% of the output occlusion is NaN"),
+        (lambda images: with_map(images, 1e6), "the output occlusion reaches from 1e.06 to .* wanted 0 to 1"),
+        (lambda images: with_map(images, -0.5), "the output occlusion reaches from -0.5 to"),
+        (lambda images: {"face": images, "occlusion": images[:, 0]}, "the network gave occlusion"),
+        (lambda images: {"face": images, "error": images * 3}, "the output error reaches"),
     ],
 )
 def test_a_broken_output_is_not_shown(change: Callable[[Any], Any], message: str) -> None:
