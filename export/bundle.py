@@ -11,22 +11,25 @@ from pathlib import Path
 from time import perf_counter
 
 import msgspec
+import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 
 from getgan import __version__
 from getgan.errors import ExportError
-from getgan.export.facts import contract_of, model_of
+from getgan.export.compare import Expected
+from getgan.export.facts import contract_of, model_of, name_of
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
 from getgan.export.fp16 import fp16_from_fp32
-from getgan.export.gate import Gate, Reference, limits
+from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel, Output
 from getgan.export.images import gate_images
 from getgan.export.page import page
 from getgan.export.proof import prove_branch
-from getgan.export.record import QualityRecord, VariantRecord, json_from_record
-from getgan.export.trace import check_outputs, export_onnx
+from getgan.export.record import NOT_RUN, QualityRecord, VariantRecord, json_from_record
+from getgan.export.reference import PyTorchReference
+from getgan.export.trace import export_onnx
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
 from getgan.printing import json_text
 from getgan.runtime.bundle import SUFFIX, pack_bundle
@@ -41,6 +44,8 @@ from getgan.runtime.manifest import (
     Variant,
     json_from_manifest,
 )
+from getgan.runtime.pixels import map_from_tensor
+from getgan.runtime.quality import THRESHOLDS
 
 Progress = Callable[[str, float], None]  # what is being done, share of the whole that is done
 GRAPHS = {"fp32": "graphs/fp32.onnx", "fp16": "graphs/fp16.onnx", "bf16": "graphs/fp32.onnx"}
@@ -69,7 +74,6 @@ class ExportReport(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For a terminal."""
         manifest = self.manifest
-        branch = manifest.export.branch
         lines = [f"bundle    {self.bundle} ({self.bytes / 1e6:.1f} MB)"]
         for variant in manifest.variants:
             figures = variant.figures
@@ -79,7 +83,8 @@ class ExportReport(msgspec.Struct, frozen=True):
                 f"{figures.max_levels} levels, SSIM {figures.ssim:.5f} ({figures.worst})"
             )
         lines += [f"{each.precision:9s} refused: {each.reason}" for each in manifest.refused]
-        if branch.operations_before != branch.operations_after:
+        branch = manifest.export.branch
+        if branch is not None and not branch.kept:
             lines.append(
                 f"graph     {branch.operations_after} operations; {branch.operations_before} with the error "
                 "branch, y_* equal bit for bit"
@@ -98,10 +103,11 @@ class Judged:
     """All that a bundle is made of."""
 
     checkpoint: Checkpoint
+    parameters: int  # of what was exported
     graphs: dict[str, OnnxModel]  # path in the bundle -> accepted graph
     export: Export
     records: tuple[VariantRecord, ...]
-    references: tuple[Reference, ...]
+    expected: tuple[Expected, ...]
 
 
 def export_bundle(
@@ -121,7 +127,7 @@ def export_bundle(
     progress("writing", 0.95)
     with _timed(seconds, "writing"):
         files = _files(judged)
-        manifest = _manifest(judged, checkpoint_path.stem, files)
+        manifest = _manifest(judged, name_of(checkpoint_path), files)
         files[PAGE_NAME] = _page(manifest, judged.records)
         manifest = msgspec.structs.replace(manifest, files=_hashes(files))
         files = {MANIFEST_NAME: json_from_manifest(manifest), **files}
@@ -138,7 +144,7 @@ def export_bundle(
 def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict[str, float]) -> Judged:
     progress("reading the checkpoint", 0.0)
     checkpoint = load_checkpoint(path)
-    check_outputs(checkpoint.generator(), options.outputs)
+    reference = PyTorchReference(checkpoint, options.outputs)
     contract = contract_of(checkpoint)
     images = gate_images(contract, options.images)
     progress("exporting to ONNX", 0.02)
@@ -146,10 +152,10 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         fp32 = export_onnx(checkpoint, outputs=options.outputs)
     progress("translating the gate's images with PyTorch", 0.15)
     with _timed(seconds, "PyTorch"):
-        gate = Gate(checkpoint, contract, images, options.threads)
+        gate = Gate(reference, contract, images, options.threads)
     progress("comparing with and without the error branch", 0.25)
     with _timed(seconds, "proof"):
-        branch = prove_branch(checkpoint, fp32, [gate.references[0].input, gate.references[-1].input])
+        branch = prove_branch(checkpoint, fp32, [gate.expected[0].input, gate.expected[-1].input])
     progress("judging fp32", 0.4)
     with _timed(seconds, "fp32"):
         records = [gate.judge_fp32(fp32)]
@@ -164,7 +170,7 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         try:
             fp16 = fp16_from_fp32(fp32).model
         except ExportError as error:
-            records.append(VariantRecord("fp16", False, "not run", str(error)))
+            records.append(VariantRecord("fp16", False, NOT_RUN, str(error)))
         else:
             records.append(gate.judge_fp16(fp16, fp32))
             if records[-1].accepted:
@@ -182,30 +188,34 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         branch=branch,
         filtered=fp32.filtered,
     )
-    return Judged(checkpoint, graphs, export, tuple(records), tuple(gate.references))
+    return Judged(checkpoint, reference.parameters, graphs, export, tuple(records), tuple(gate.expected))
 
 
 def _files(judged: Judged) -> dict[str, bytes]:
     """Graphs, golden pictures and the quality record, by path."""
     files = {name: model.data for name, model in judged.graphs.items()}
-    for golden, reference in _golden(judged):
-        files[golden.input] = bytes_from_image(reference.image.pixels)
-        files[golden.output] = bytes_from_image(reference.picture)
+    for golden, expected in _golden(judged):
+        files[golden.input] = bytes_from_image(expected.image.pixels)
+        files[golden.output] = bytes_from_image(expected.picture)
+        if golden.occlusion:
+            hidden = map_from_tensor(expected.outputs["occlusion"][0])
+            files[golden.occlusion] = bytes_from_image(np.repeat(hidden[:, :, None], 3, axis=2))
     record = QualityRecord(
-        checkpoint_sha256=judged.checkpoint.sha256 or "", limits=limits(), variants=judged.records
+        source_sha256=judged.checkpoint.sha256 or "", limits=dict(THRESHOLDS), variants=judged.records
     )
     files[QUALITY_NAME] = json_from_record(record)
     return files
 
 
-def _golden(judged: Judged) -> Iterator[tuple[Golden, Reference]]:
+def _golden(judged: Judged) -> Iterator[tuple[Golden, Expected]]:
     """Pictures for every machine's self-test; never one whose right answer is rounding noise."""
     unclear = {image.name for record in judged.records for image in record.images if image.undetermined}
-    chosen = [each for each in judged.references if each.image.golden and each.image.name not in unclear]
-    for number, reference in enumerate(chosen, start=1):
-        start = f"golden/{number:02d}-{reference.image.name}"
-        about = reference.image.about
-        yield Golden(reference.image.name, f"{start}.input.png", f"{start}.output.png", about), reference
+    chosen = [each for each in judged.expected if each.image.golden and each.image.name not in unclear]
+    for number, expected in enumerate(chosen, start=1):
+        name, about = expected.image.name, expected.image.about
+        start = f"golden/{number:02d}-{name}"
+        hidden = f"{start}.occlusion.png" if "occlusion" in expected.outputs else ""
+        yield Golden(name, f"{start}.input.png", f"{start}.output.png", about, hidden), expected
 
 
 def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
@@ -215,11 +225,12 @@ def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
         if record.accepted and record.figures is not None:
             counted = sum(not image.undetermined for image in record.images)
             graph = GRAPHS[record.precision]
-            variants.append(Variant(record.precision, graph, record.backend, counted, record.figures))
+            limits = THRESHOLDS[record.precision]
+            variants.append(Variant(record.precision, graph, record.backend, counted, record.figures, limits))
         else:
             refused.append(Refused(record.precision, record.reason))
     return Manifest(
-        model=model_of(judged.checkpoint, name, judged.export.branch.parameters_after),
+        model=model_of(judged.checkpoint, name, judged.parameters),
         contract=contract_of(judged.checkpoint),
         outputs=judged.graphs[GRAPHS["fp32"]].outputs,
         export=judged.export,

@@ -13,7 +13,7 @@ from getgan.export.trace import Inference, is_fixed
 from getgan.models.catalog import build_generator
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
 from getgan.printing import json_text, one_line
-from getgan.runtime.manifest import Contract, Model
+from getgan.runtime.manifest import Contract, Model, Training
 
 
 class CheckpointFacts(msgspec.Struct, frozen=True):
@@ -38,14 +38,15 @@ class CheckpointFacts(msgspec.Struct, frozen=True):
         )
         rows = [
             ("checkpoint", self.path),
-            ("sha256", model.checkpoint_sha256),
+            ("sha256", model.source_sha256),
             ("architecture", f"{model.arch} ({config})"),
             ("parameters", f"{self.parameters_total:,}, {model.parameters:,} of them to translate"),
             ("work", f"{self.gmac:.2f} GMAC for one {size} picture"),
             ("images", f"{contract.channels} in [-1, 1], {sizes}"),
-            ("trained on", f"{model.trained_on}, {model.iterations:,} iterations, seed {model.seed}"),
-            ("created", model.created or "unknown"),
         ]
+        if training := model.training:
+            by = f"{training.trained_on}, {training.iterations:,} iterations, seed {training.seed}"
+            rows += [("trained on", by), ("created", training.created or "unknown")]
         if model.notes:
             rows.append(("notes", model.notes))
         return "\n".join(f"{name:13s} {one_line(value)}" for name, value in rows)
@@ -66,7 +67,7 @@ def inspect_checkpoint(path: Path) -> CheckpointFacts:
         total = sum(p.numel() for p in build_generator(checkpoint.arch, checkpoint.config).parameters())
     kept = sum(parameter.numel() for parameter in module.parameters())
     gmac = counter.get_total_flops() / 2e9
-    return CheckpointFacts(str(path), model_of(checkpoint, Path(path).stem, kept), contract, total, gmac)
+    return CheckpointFacts(str(path), model_of(checkpoint, name_of(Path(path)), kept), contract, total, gmac)
 
 
 def contract_of(checkpoint: Checkpoint) -> Contract:
@@ -78,19 +79,29 @@ def contract_of(checkpoint: Checkpoint) -> Contract:
     return Contract(size, smallest, checkpoint.contract.multiple_of, fixed=fixed)
 
 
+def name_of(path: Path) -> str:
+    """What a checkpoint file's model is called: a run's last and best one by the run's folder."""
+    which, dot, rest = path.stem.partition(".")
+    run = path.resolve().parent.name
+    return f"{run}{dot}{rest}" if which in ("last", "best") and run else path.stem
+
+
 def model_of(checkpoint: Checkpoint, name: str, parameters: int) -> Model:
     """The checkpoint's identity and provenance, as a bundle states them."""
     provenance = checkpoint.provenance
-    return Model(
-        name=name,
-        arch=checkpoint.arch,
-        config=asdict(checkpoint.config),
-        parameters=parameters,
-        checkpoint_sha256=checkpoint.sha256 or "",
+    training = Training(
         trained_on=provenance.trained_on,
         iterations=provenance.iterations,
         seed=provenance.seed,
-        training_config_sha256=provenance.config_sha256,
+        config_sha256=provenance.config_sha256,
         created=provenance.created,
+    )
+    return Model(
+        name=name,
+        arch=checkpoint.arch,
+        parameters=parameters,
+        source_sha256=checkpoint.sha256 or "",
+        config=asdict(checkpoint.config),
+        training=training,
         notes=provenance.notes,
     )

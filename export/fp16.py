@@ -10,7 +10,6 @@ channels passes 65504, and eps = 1e-5 is subnormal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -249,9 +248,3 @@ def half_from_weight(name: str, array: Array, *, strict: bool = True) -> Array:
             "FP16's smallest 6e-08)"
         )
     return half
-
-
-def casts_in_a_row(proto: onnx.ModelProto) -> Iterator[str]:
-    """Names of casts that read a cast: there should be none."""
-    made = {node.output[0]: node for node in proto.graph.node if node.op_type == "Cast"}
-    return (node.name for node in made.values() if node.input[0] in made)

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.errors import ConfigError
+from getgan.errors import ConfigError, DataError
+from getgan.runtime.geometry import Fit, lay, placement, resize
 from getgan.runtime.images import read_image
 from getgan.runtime.manifest import Contract
 
@@ -34,6 +34,9 @@ OCCLUDED = ("hand", "limb", "cord", "placenta")
 CLEAN = ("clean-1", "clean-2")
 # Small, and yet of each kind: a self-test at start runs them.
 GOLDEN_NAMES = ("hand", "cord", "clean-1", "letterbox")
+# Cut from scenes and laid as `run` lays a frame: the aspect of most screens, an upright one, and a wide one
+# that lies between two canvases, so that 5 % of it are filled.
+ASPECTS = (("limb", "4x3", 4 / 3), ("cord", "3x4", 3 / 4), ("placenta", "wide", 1.68))
 # SSIM wants 11 pixels; the perceptual distance 21. A contract below that is judged at this size.
 MIN_JUDGED = 32
 MAX_OWN = 32
@@ -62,10 +65,10 @@ def judged_size(contract: Contract) -> int:
 
 
 def gate_images(contract: Contract, own: Sequence[Path] = ()) -> tuple[GateImage, ...]:
-    """The carried, the generated and the user's own pictures, resized for a contract.
+    """The carried, the generated and the user's own pictures, on the canvases of a contract.
 
-    Own ones are called own-1, own-2, ...: a file's name may be a patient's. DataError for one that cannot be
-    read, ConfigError for too many of them.
+    Own ones are laid as `run` lays them, and called own-1, own-2, ...: a file's name may be a patient's.
+    DataError for one that cannot be read or laid, ConfigError for too many of them.
     """
     if len(own) > MAX_OWN:
         raise ConfigError(f"found {len(own)} own images for the gate; wanted at most {MAX_OWN}")
@@ -79,9 +82,16 @@ def gate_images(contract: Contract, own: Sequence[Path] = ()) -> tuple[GateImage
         for name in CLEAN
     ]
     given = [
-        GateImage(f"own-{n}", "own", "the user's own", resized(read_image(path), size, size))
+        GateImage(f"own-{n}", "own", "the user's own", _laid_from_file(path, size, contract))
         for n, path in enumerate(own, start=1)
     ]
+    if not contract.fixed:
+        real += [
+            GateImage(
+                f"{name}-{what}", "real", f"synthetic ultrasound, {what}", _cut(name, aspect, size, contract)
+            )
+            for name, what, aspect in ASPECTS
+        ]
     # Without detail there is nothing that a full-size picture would show.
     flat = (
         size if contract.fixed else max(MIN_JUDGED, size // 2 // contract.multiple_of * contract.multiple_of)
@@ -89,17 +99,29 @@ def gate_images(contract: Contract, own: Sequence[Path] = ()) -> tuple[GateImage
     return (*real, *_hard(real[0].pixels, flat), *given)
 
 
-def resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) at another size, by area when smaller, bicubic when larger."""
-    if image.shape[:2] == (height, width):
-        return image
-    smaller = height * width < image.shape[0] * image.shape[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    return np.ascontiguousarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
-
-
 def _carried(name: str, size: int) -> NDArray[np.uint8]:
-    return resized(read_image(GOLDENS / f"{name}.png"), size, size)
+    return resize(read_image(GOLDENS / f"{name}.png"), size, size)
+
+
+def _cut(name: str, aspect: float, size: int, contract: Contract) -> NDArray[np.uint8]:
+    """The middle of a scene in another aspect, on its canvas."""
+    scene = _carried(name, 2 * size)
+    height, width = (round(2 * size / max(1.0, each)) for each in (aspect, 1.0 / aspect))
+    top, left = size - height // 2, size - width // 2
+    return _laid(scene[top : top + height, left : left + width], size, contract)
+
+
+def _laid_from_file(path: Path, size: int, contract: Contract) -> NDArray[np.uint8]:
+    try:
+        return _laid(read_image(path), size, contract)
+    except DataError as error:
+        raise error if str(path) in str(error) else DataError(f"{path}: {error}") from error
+
+
+def _laid(image: NDArray[np.uint8], size: int, contract: Contract) -> NDArray[np.uint8]:
+    """On the canvas that `run` would take; a network of one size gets the middle square."""
+    fit: Fit = "crop" if contract.fixed else "fit"
+    return lay(image, placement(*image.shape[:2], size, fit, contract))
 
 
 def _hard(scene: NDArray[np.uint8], flat: int) -> list[GateImage]:

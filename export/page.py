@@ -32,8 +32,6 @@ def page(
     smallest = (
         "" if contract.fixed else f", smallest {contract.min_size}, multiples of {contract.multiple_of}"
     )
-    branch = export.branch
-    kept = "kept" if branch.kept else "not in the graphs"
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(model.name)}</title>",
         f"<style>{STYLE}</style><h1>{escape(model.name)}</h1><p class=label>{LABEL}</p>",
@@ -58,15 +56,14 @@ def page(
         _table(
             ("", ""),
             (
-                ("architecture", f"{model.arch} {model.config}"),
+                ("architecture", f"{model.arch} {model.config or ''}"),
                 ("parameters", f"{model.parameters:,}"),
-                ("error branch", f"{kept}; {branch.operations_before} operations with every output, "
-                 f"{branch.operations_after} in the graph"),
-                ("checkpoint sha256", model.checkpoint_sha256),
-                ("trained on", f"{model.trained_on}; {model.iterations:,} iterations, seed {model.seed}"),
-                ("trained", model.created),
+                *_branch(export),
+                ("sha256 of its source", model.source_sha256),
+                *_training(model),
                 ("notes", model.notes),
-                ("exported", f"{export.created} by getgan {export.getgan}, PyTorch {export.torch}, "
+                ("exported", f"{export.created} by getgan {export.getgan}, "
+                 f"{f'PyTorch {export.torch}, ' if export.torch else ''}"
                  f"ONNX {export.onnx}, opset {export.opset}"),
             ),
         ),
@@ -74,10 +71,25 @@ def page(
     return "\n".join(part for part in parts if part) + "\n"
 
 
+def _branch(export: Export) -> list[tuple[str, str]]:
+    if (branch := export.branch) is None:
+        return []
+    kept = "kept" if branch.kept else "not in the graphs"
+    operations = f"{branch.operations_before} operations with every output, {branch.operations_after} without"
+    return [("error branch", f"{kept}; {operations}" if not branch.kept else kept)]
+
+
+def _training(model: Model) -> list[tuple[str, str]]:
+    if (training := model.training) is None:
+        return []
+    by = f"{training.trained_on}; {training.iterations:,} iterations, seed {training.seed}"
+    return [("trained on", by), ("trained", training.created)]
+
+
 def _figure(golden: Golden) -> str:
+    kinds = (("input", golden.input), ("output", golden.output), ("occlusion", golden.occlusion))
     pictures = "".join(
-        f'<img src="{escape(path)}" alt="{kind} {escape(golden.name)}">'
-        for kind, path in (("input", golden.input), ("output", golden.output))
+        f'<img src="{escape(path)}" alt="{kind} {escape(golden.name)}">' for kind, path in kinds if path
     )
     return f"<figure>{pictures}<figcaption>{escape(golden.about)}</figcaption></figure>"
 

@@ -7,9 +7,18 @@ from typing import Literal
 import msgspec
 
 from getgan.errors import BundleError
-from getgan.runtime.manifest import Figures, Precision, Record
+from getgan.runtime.manifest import Figures, Limits, Precision, Record
 
 VERSION: Literal[1] = 1
+NOT_RUN = "not run"  # as a VariantRecord's backend
+
+
+class OutputRecord(Record, frozen=True):
+    """Another output than the face, in its own range; None = not finite, out of range or of another shape."""
+
+    name: str
+    max_error: float | None
+    mean_error: float | None
 
 
 class ImageRecord(Record, frozen=True):
@@ -26,7 +35,8 @@ class ImageRecord(Record, frozen=True):
     ssim: float | None
     perceptual: float | None  # shift-tolerant LPIPS
     failures: tuple[str, ...]  # limits that are not kept, in words
-    undetermined: str = ""  # why no picture is the right one here, so that only finiteness counts
+    undetermined: str = ""  # why no picture is the right one here, so that only shape and range count
+    others: tuple[OutputRecord, ...] = ()
 
 
 class ShapeRecord(Record, frozen=True):
@@ -35,11 +45,11 @@ class ShapeRecord(Record, frozen=True):
     batch: int
     height: int
     width: int
-    max_error: float
+    max_error: float | None  # over all outputs; None = not finite, or of another shape
 
 
 class VariantRecord(Record, frozen=True):
-    """One precision: accepted, or refused with the reason."""
+    """One precision: accepted, or refused with the reason; backend NOT_RUN = it could not be tried here."""
 
     precision: Precision
     accepted: bool
@@ -50,22 +60,13 @@ class VariantRecord(Record, frozen=True):
     shapes: tuple[ShapeRecord, ...] = ()
 
 
-class Limits(Record, frozen=True):
-    """The thresholds that were in force."""
-
-    max_error: float | None
-    max_levels: int | None
-    psnr: float
-    ssim: float
-
-
 class QualityRecord(Record, frozen=True, kw_only=True):
     """quality.json."""
 
     format: Literal["getgan-quality"] = "getgan-quality"
     version: Literal[1] = VERSION
-    checkpoint_sha256: str
-    limits: dict[Precision, Limits]
+    source_sha256: str
+    limits: dict[Precision, Limits]  # that were in force
     variants: tuple[VariantRecord, ...]
 
     def variant(self, precision: Precision) -> VariantRecord:

@@ -61,9 +61,12 @@ class StepRunner:
                 [constants[name] for name in dict.fromkeys(node.input) if name in constants],
             )
             alone = helper.make_model(single, opset_imports=proto.opset_import, ir_version=proto.ir_version)
-            session = ort.InferenceSession(
-                alone.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            try:
+                session = ort.InferenceSession(
+                    alone.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # ONNX Runtime raises a class of its own for each status
+                raise ExportError(f"ONNX Runtime cannot load '{node.name}': {error!s:.200}") from error
             self.steps.append(_Step(node, session, reads, tuple(node.output)))
         self._mark_last_reads()
 

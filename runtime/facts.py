@@ -31,12 +31,14 @@ class BundleFacts(msgspec.Struct, frozen=True):
             ("sha256", self.sha256),
             ("files", f"{len(manifest.files)} files, {self.bytes:,} bytes, every hash is right"),
             ("model", f"{model.name}: {model.arch}, {model.parameters:,} parameters"),
-            ("checkpoint", model.checkpoint_sha256),
-            ("trained on", f"{model.trained_on}, {model.iterations:,} iterations, seed {model.seed}"),
+            ("made from", model.source_sha256),
             ("images", f"{contract.channels}, {sizes}, multiples of {contract.multiple_of}"),
             ("outputs", ", ".join(manifest.outputs)),
-            ("exported", f"{made.created} by getgan {made.getgan}, PyTorch {made.torch}, opset {made.opset}"),
+            ("exported", f"{made.created} by getgan {made.getgan}, opset {made.opset}"),
         ]
+        if training := model.training:
+            by = f"{training.trained_on}, {training.iterations:,} iterations, seed {training.seed}"
+            rows.insert(5, ("trained on", by))
         rows += [(variant.precision, _accepted(variant)) for variant in manifest.variants]
         rows += [(refused.precision, f"refused: {refused.reason}") for refused in manifest.refused]
         if model.notes:

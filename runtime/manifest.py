@@ -34,19 +34,25 @@ class Contract(Record, frozen=True):
     fixed: bool = False  # takes size x size and nothing else
 
 
+class Training(Record, frozen=True):
+    """What a getgan checkpoint tells of its making."""
+
+    trained_on: str
+    iterations: int
+    seed: int
+    config_sha256: str
+    created: str  # ISO 8601, of the checkpoint
+
+
 class Model(Record, frozen=True):
     """Which generator it is, and where its weights come from."""
 
     name: str
     arch: str
-    config: dict[str, int | float | str | bool]
     parameters: int  # in the graph
-    checkpoint_sha256: str
-    trained_on: str
-    iterations: int
-    seed: int
-    training_config_sha256: str
-    created: str  # ISO 8601, of the checkpoint
+    source_sha256: str  # of the checkpoint that the graphs were made from
+    config: dict[str, int | float | str | bool] = {}
+    training: Training | None = None  # None where the source does not tell
     notes: str = ""
 
 
@@ -54,8 +60,8 @@ class Branch(Record, frozen=True):
     """What became of the error branch, and the proof."""
 
     kept: bool
-    operations_before: int  # nodes of the graph with every output
-    operations_after: int
+    operations_before: int  # of PyTorch, with every output
+    operations_after: int  # for what is in the graph
     parameters_before: int
     parameters_after: int
     bit_equal: bool  # y_* is the same, bit for bit, in PyTorch with and without the branch
@@ -65,13 +71,23 @@ class Export(Record, frozen=True):
     """What made the graphs."""
 
     getgan: str
-    torch: str
     onnx: str
     onnxruntime: str
     opset: int
     created: str  # ISO 8601
-    branch: Branch
+    torch: str = ""  # "" = without PyTorch
+    branch: Branch | None = None  # None = the network has no error branch
     filtered: tuple[str, ...] = ()  # exporter messages that were not shown, with the reason
+
+
+class Limits(Record, frozen=True):
+    """What the worst image must keep; None = no limit."""
+
+    max_error: float | None  # of a picture in [-1, 1], the network's output; only the gate sees it
+    max_levels: int | None  # 8-bit levels
+    psnr: float  # dB, 8-bit
+    ssim: float
+    occlusion: float | None = None  # largest error of the occlusion map, in [0, 1]
 
 
 class Figures(Record, frozen=True):
@@ -84,6 +100,7 @@ class Figures(Record, frozen=True):
     ssim: float
     perceptual: float | None  # shift-tolerant LPIPS; None = the image is too small for it
     worst: str = ""  # the image with the lowest PSNR
+    occlusion: float | None = None  # largest error of the occlusion map, in [0, 1]; None = there is none
 
 
 class Variant(Record, frozen=True):
@@ -94,6 +111,7 @@ class Variant(Record, frozen=True):
     backend: str  # what it was judged with, e.g. "onnxruntime 1.23.2, CPUExecutionProvider"
     images: int
     figures: Figures
+    limits: Limits  # of the gate, in force when it was judged
 
 
 class Refused(Record, frozen=True):
@@ -104,12 +122,14 @@ class Refused(Record, frozen=True):
 
 
 class Golden(Record, frozen=True):
-    """A picture pair that every machine must reproduce: PNG files, uint8 RGB."""
+    """A picture and its translation, which every machine must reproduce: PNG files, uint8 RGB."""
 
     name: str
     input: str
-    output: str  # PyTorch's FP32
+    output: str  # the reference's, FP32
     about: str
+    # The occlusion map as grey RGB of its own size, 255 = hidden; "" = the graphs give none.
+    occlusion: str = ""
 
 
 class File(Record, frozen=True):
@@ -191,8 +211,12 @@ def _check(manifest: Manifest) -> None:
         raise BundleError(f"found an impossible image contract ({contract})")
     if not manifest.variants or not manifest.golden or "face" not in manifest.outputs:
         raise BundleError("found no accepted variant, golden image or face output; export the bundle again")
+    precisions = [variant.precision for variant in manifest.variants]
+    if len(set(precisions)) < len(precisions):
+        raise BundleError(f"found accepted variants {', '.join(precisions)}; wanted each once")
     named = [variant.graph for variant in manifest.variants]
     named += [path for golden in manifest.golden for path in (golden.input, golden.output)]
+    named += [golden.occlusion for golden in manifest.golden if golden.occlusion]
     missing = sorted({*named, manifest.quality, manifest.page} - manifest.files.keys())
     if missing:
         raise BundleError(f"manifest names {missing[0]} without its hash; export the bundle again")

@@ -24,11 +24,13 @@ from getgan.runtime.manifest import (
     Model,
     Precision,
     Refused,
+    Training,
     Variant,
     json_from_manifest,
     manifest_from_json,
 )
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
+from getgan.runtime.quality import THRESHOLDS
 
 SIZE = 32
 EXACT = Figures(max_error=0.0, mean_error=0.0, max_levels=0, psnr=None, ssim=1.0, perceptual=None)
@@ -63,7 +65,7 @@ def make_bundle(
     variants = []
     for precision in precisions:
         path = f"graphs/{precision}.onnx" if f"graphs/{precision}.onnx" in files else "graphs/fp32.onnx"
-        variants.append(Variant(precision, path, "test", len(golden), EXACT))
+        variants.append(Variant(precision, path, "test", len(golden), EXACT, THRESHOLDS[precision]))
     missing = [p for p in ("fp32", "fp16", "bf16") if p not in precisions]
     manifest = Manifest(
         model=Model(
@@ -71,12 +73,8 @@ def make_bundle(
             arch="getgan",
             config={"ngf": 4},
             parameters=1,
-            checkpoint_sha256="0" * 64,
-            trained_on="nothing",
-            iterations=0,
-            seed=seed,
-            training_config_sha256="0" * 64,
-            created="2026-01-01T00:00:00Z",
+            source_sha256="0" * 64,
+            training=Training("nothing", 0, seed, "0" * 64, "2026-01-01T00:00:00Z"),
         ),
         contract=Contract(size=size, min_size=8, multiple_of=4, fixed=fixed),
         outputs=outputs,  # type: ignore[arg-type]  # tests ask for names as text

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from getgan.export.graph import OnnxModel
+from getgan.export.graph import INPUT, Array, OnnxModel
 from getgan.export.trace import export_onnx
 from getgan.models.catalog import Generator, GeneratorConfig, build_generator
 from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, load_checkpoint, save_checkpoint
 from getgan.models.getgan import GetGanConfig
 from getgan.models.resnet import ResnetConfig
 from getgan.models.ugatit import UgatitConfig
+from getgan.runtime.backends import Graph
+from getgan.runtime.backends.onnxruntime import OnnxRuntimeEngine
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NETS: dict[str, GeneratorConfig] = {
@@ -64,6 +67,13 @@ def example(name: str) -> tuple[Checkpoint, OnnxModel]:
     """A shipped, trained checkpoint and its graph."""
     checkpoint = load_checkpoint(EXAMPLES / f"{name}.safetensors")
     return checkpoint, export_onnx(checkpoint)
+
+
+def run_graph(model: OnnxModel, images: Array) -> dict[str, Array]:
+    """The outputs of a graph in one session of ONNX Runtime, as a bundle's session opens it."""
+    graph = Graph(lambda: model.data, "fp32", INPUT, model.outputs)
+    with closing(OnnxRuntimeEngine(graph, 1, None)) as engine:
+        return engine.infer(images)
 
 
 def saved(

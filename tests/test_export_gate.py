@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,37 @@ import onnx
 import pytest
 import torch
 from export_helpers import NETS, checkpoint_of, example, exported
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 import getgan.export.fp16
-from getgan.errors import ConfigError, DataError, DeviceError, ExportError
-from getgan.export import backends, gate
+from getgan.errors import ConfigError, DataError, ExportError
 from getgan.export.facts import contract_of
 from getgan.export.fp16 import fp16_from_fp32, node_precisions
 from getgan.export.gate import Gate
-from getgan.export.graph import Array, OnnxModel, model_from_proto
+from getgan.export.graph import OnnxModel, Output, model_from_proto
 from getgan.export.images import GOLDEN_NAMES, MAX_OWN, gate_images, judged_size
-from getgan.export.record import QualityRecord, json_from_record, record_from_json
+from getgan.export.record import NOT_RUN, QualityRecord, VariantRecord, json_from_record, record_from_json
+from getgan.export.reference import PyTorchReference
 from getgan.export.trace import export_onnx
 from getgan.models.checkpoint import Checkpoint
+from getgan.runtime.geometry import buckets, lay, placement, resize
 from getgan.runtime.images import write_image
-from getgan.runtime.manifest import Contract
+from getgan.runtime.manifest import PRECISIONS, Contract, Precision
 from getgan.runtime.quality import THRESHOLDS
 
 CONTRACT = Contract(32, 8, 4)
 FLAT = ("grey", "black")
 
 
-def gate_of(checkpoint: Checkpoint, names: tuple[str, ...] = ("hand", "clean-1", "letterbox")) -> Gate:
+def gate_of(
+    checkpoint: Checkpoint,
+    names: tuple[str, ...] = ("hand", "clean-1", "letterbox"),
+    outputs: tuple[Output, ...] = ("face",),
+) -> Gate:
     contract = contract_of(checkpoint)
     chosen = [image for image in gate_images(contract) if image.name in names]
-    return Gate(checkpoint, contract, chosen, 2)
+    return Gate(PyTorchReference(checkpoint, outputs), contract, chosen, 2)
 
 
 # --- pictures -------------------------------------------------------------------------------------------
@@ -48,14 +54,19 @@ def test_the_pictures_fit_the_contract(size: int, judged: int) -> None:
     assert judged_size(Contract(size, 8, 4)) == judged
     assert [image.name for image in images] == [
         *("hand", "limb", "cord", "placenta", "clean-1", "clean-2"),
+        *("limb-4x3", "cord-3x4", "placenta-wide"),
         *("letterbox", "noise", "contrast", "grey", "black"),
     ]
+    places = buckets(Contract(size, 8, 4), judged)
     for image in images:
         assert image.pixels.dtype == np.uint8
         height, width = image.pixels.shape[:2]
         assert height % 4 == width % 4 == 0
-        assert height == judged or (image.name in FLAT and 32 <= height <= judged)
+        assert (height, width) in places or (image.name in FLAT and 32 <= height <= judged)
         assert image.pixels.std() > 30 or image.name in FLAT
+    shapes = {image.name: image.pixels.shape[:2] for image in images}
+    wide, upright, widest = (shapes[name] for name in ("limb-4x3", "cord-3x4", "placenta-wide"))
+    assert upright == (wide[1], wide[0]) and 1.2 < wide[1] / wide[0] < 1.45 < widest[1] / widest[0]
     assert {image.name for image in images if image.golden} == set(GOLDEN_NAMES)
     again = gate_images(Contract(size, 8, 4))
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(images, again, strict=True))
@@ -64,14 +75,23 @@ def test_the_pictures_fit_the_contract(size: int, judged: int) -> None:
 def test_a_fixed_contract_has_one_size_only() -> None:
     images = gate_images(Contract(48, 48, 4, fixed=True))
     assert {image.pixels.shape for image in images} == {(48, 48, 3)}
+    assert len(images) == 11
 
 
-def test_own_pictures_are_resized_numbered_and_never_golden(tmp_path: Path) -> None:
+def test_own_pictures_are_laid_as_run_lays_them_numbered_and_never_golden(tmp_path: Path) -> None:
     path = tmp_path / "Jane Doe.png"
-    write_image(path, np.full((30, 50, 3), 9, np.uint8))
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    write_image(path, picture)
     *_, own = gate_images(CONTRACT, [path])
-    assert (own.name, own.kind, own.golden, own.pixels.shape) == ("own-1", "own", False, (32, 32, 3))
+    assert (own.name, own.kind, own.golden) == ("own-1", "own", False)
+    assert np.array_equal(own.pixels, lay(picture, placement(60, 80, 32, "fit", CONTRACT)))
+    assert own.pixels.shape[:2] in buckets(CONTRACT, 32) and own.pixels.shape[1] > own.pixels.shape[0]
     assert "Doe" not in own.about
+    *_, square = gate_images(Contract(48, 48, 4, fixed=True), [path])
+    assert np.array_equal(square.pixels, resize(picture[:, 10:70], 48, 48))
+    write_image(path, picture[:16])
+    with pytest.raises(DataError, match=r"Jane Doe\.png: found a picture of 80x16 pixels; .*aspect of 3:1"):
+        gate_images(CONTRACT, [path])
     with pytest.raises(DataError, match="no such file"):
         gate_images(CONTRACT, [tmp_path / "gone.png"])
     with pytest.raises(ConfigError, match="found 33 own images"):
@@ -85,7 +105,7 @@ def test_own_pictures_are_resized_numbered_and_never_golden(tmp_path: Path) -> N
 def test_shipped_checkpoints_pass_in_every_precision(name: str) -> None:
     checkpoint, model = example(name)
     contract = contract_of(checkpoint)
-    judge = Gate(checkpoint, contract, gate_images(contract), 2)
+    judge = Gate(PyTorchReference(checkpoint), contract, gate_images(contract), 2)
     fp32 = judge.judge_fp32(model)
     assert fp32.accepted, fp32.reason
     assert [(shape.batch, shape.height, shape.width) for shape in fp32.shapes] == [(2, 48, 32), (1, 8, 8)]
@@ -94,11 +114,11 @@ def test_shipped_checkpoints_pass_in_every_precision(name: str) -> None:
     records = [fp32, fp16]
     bf16 = judge.judge_bf16(model)
     if not bf16.accepted:
-        assert bf16.images == ()  # refused only where it cannot run
+        assert (bf16.backend, bf16.images) == (NOT_RUN, ())  # refused only where it cannot run
     else:
         records.append(bf16)
     for record in records:
-        assert len(record.images) == 11
+        assert len(record.images) == 14
         unclear = [image.name for image in record.images if image.undetermined]
         assert unclear == list(FLAT)
         limit = THRESHOLDS[record.precision]
@@ -111,7 +131,7 @@ def test_shipped_checkpoints_pass_in_every_precision(name: str) -> None:
         assert figures.ssim == min(image.ssim for image in counted if image.ssim is not None)
         assert figures.max_error == max(image.max_error for image in counted if image.max_error is not None)
         assert all(image.perceptual is not None for image in counted)
-    quality = QualityRecord(checkpoint_sha256="", limits=gate.limits(), variants=tuple(records))
+    quality = QualityRecord(source_sha256="", limits=dict(THRESHOLDS), variants=tuple(records))
     assert record_from_json(json_from_record(quality)) == quality
 
 
@@ -152,24 +172,121 @@ def test_a_wrong_fp32_graph_is_refused_with_figures() -> None:
     assert record.shapes == ()
 
 
-def test_a_graph_that_is_right_at_one_size_only_is_refused() -> None:
+def extended(model: OnnxModel, output: str, nodes: list[onnx.NodeProto], **constants: Any) -> OnnxModel:
+    """The graph with nodes behind one output: they read `raw` and write the output's name."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for node in proto.graph.node:
+        node.input[:] = ["raw" if name == output else name for name in node.input]
+        node.output[:] = ["raw" if name == output else name for name in node.output]
+    proto.graph.node.extend(nodes)
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    )
+    return model_from_proto(proto, model.outputs)
+
+
+FIRST_IMAGE_FOR_ALL = (
+    [
+        helper.make_node("Shape", ["raw"], ["sides"], "sides"),
+        helper.make_node("Slice", ["raw", "zero", "one"], ["first"], "first"),
+        helper.make_node("Expand", ["first", "sides"], ["face"], "again"),
+    ],
+    {"zero": np.array([0]), "one": np.array([1])},
+)
+NAN_FOR_THE_SECOND = (
+    [
+        helper.make_node("Shape", ["raw"], ["many"], "many", start=0, end=1),
+        helper.make_node("Cast", ["many"], ["count"], "count", to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["two", "count"], ["left"], "left"),  # 1 for one image, 0 for two
+        helper.make_node("Div", ["left", "left"], ["factor"], "factor"),
+        helper.make_node("Mul", ["raw", "factor"], ["face"], "face"),
+    ],
+    {"two": np.array([2.0], np.float32)},
+)
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"), [(FIRST_IMAGE_FOR_ALL, r"\d\.\d+e[+-]\d+"), (NAN_FOR_THE_SECOND, "NaN")]
+)
+def test_a_graph_that_is_right_for_one_image_only_is_refused(fault: Any, found: str) -> None:
     checkpoint, model = example("getgan-64")
-
-    class Broken:
-        about = "broken"
-
-        def __init__(self, *_: object) -> None:
-            self.inner = backends.OnnxRuntimeCpu(model, 2)
-
-        def run(self, image: Array) -> dict[str, Array]:
-            found = self.inner.run(image)
-            return found if len(image) == 1 else {"face": np.repeat(found["face"][:1], 2, axis=0)}
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate, "OnnxRuntimeCpu", Broken)
-        record = gate_of(checkpoint).judge_fp32(model)
+    nodes, constants = fault
+    record = gate_of(checkpoint).judge_fp32(extended(model, "face", nodes, **constants))
     assert not record.accepted
-    assert re.match(r"max error .* at batch 2, 48x32, wanted at most 1e-04", record.reason)
+    assert re.match(rf"max error {found} at batch 2, 48x32, wanted at most 1e-04", record.reason)
+    assert (record.shapes[0].max_error is None) == (found == "NaN")
+    quality = QualityRecord(source_sha256="", limits=dict(THRESHOLDS), variants=(record,))
+    assert record_from_json(json_from_record(quality)) == quality
+
+
+# --- every output in every precision --------------------------------------------------------------------
+
+
+@cache
+def with_all_outputs() -> tuple[Checkpoint, OnnxModel, OnnxModel]:
+    """A tiny net with face, map and error picture, in FP32 and FP16."""
+    checkpoint = checkpoint_of("getgan-1x1")
+    model = export_onnx(checkpoint, outputs=("face", "occlusion", "error"))
+    return checkpoint, model, fp16_from_fp32(model).model
+
+
+def judged(precision: Precision, change: Any = lambda model: model) -> VariantRecord:
+    checkpoint, fp32, fp16 = with_all_outputs()
+    judge = gate_of(checkpoint, ("hand", "letterbox"), ("face", "occlusion", "error"))
+    if precision == "fp32":
+        return judge.judge_fp32(change(fp32))
+    if precision == "fp16":
+        return judge.judge_fp16(change(fp16))
+    record = judge.judge_bf16(change(fp32))
+    if record.backend == NOT_RUN:
+        pytest.skip(record.reason)
+    return record
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_right_outputs_are_accepted_and_their_errors_recorded(precision: Precision) -> None:
+    record = judged(precision)
+    assert record.accepted, record.reason
+    limit = THRESHOLDS[precision].occlusion
+    assert record.figures is not None and record.figures.occlusion is not None and limit is not None
+    assert record.figures.occlusion <= limit
+    for image in record.images:
+        assert [other.name for other in image.others] == ["occlusion", "error"]
+        assert all(other.max_error is not None for other in image.others)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("output", "factor", "offset", "message"),
+    [
+        ("occlusion", np.nan, 0.0, "100.0% of the output occlusion is NaN"),
+        ("occlusion", 0.0, 0.0, r"occlusion map off by \d\.\de-01, wanted at most"),
+        ("occlusion", 0.0, 1e6, r"the output occlusion reaches from 1e\+06 to 1e\+06, wanted 0 to 1"),
+        ("error", np.nan, 0.0, "100.0% of the output error is NaN"),
+        ("error", 0.9, 0.0, r"error: .*PSNR"),
+        ("error", 1.0, 5.0, "the output error reaches from"),
+    ],
+)
+def test_another_output_that_is_wrong_is_refused(
+    precision: Precision, output: str, factor: float, offset: float, message: str
+) -> None:
+    nodes = [
+        helper.make_node("Mul", ["raw", "factor"], ["scaled"], "scaled"),
+        helper.make_node("Add", ["scaled", "offset"], [output], "moved"),
+    ]
+    constants = {"factor": np.float32(factor), "offset": np.float32(offset)}
+    record = judged(precision, lambda model: extended(model, output, nodes, **constants))
+    assert not record.accepted
+    assert re.search(message, record.reason), record.reason
+
+
+def test_a_map_of_another_size_is_refused() -> None:
+    nodes = [helper.make_node("Concat", ["raw", "raw"], ["occlusion"], "twice", axis=2)]
+    record = judged("fp32", lambda model: extended(model, "occlusion", nodes))
+    assert re.search(
+        r"found an output of shape \(1, 1, 16, 8\) for occlusion, wanted \(1, 1, 8, 8\)", record.reason
+    )
 
 
 def scale(key: str, factor: float) -> Any:
@@ -236,26 +353,23 @@ def test_lost_precision_is_told_with_the_node_that_moved() -> None:
     assert node.input[1] == "fake.0.conv_block.1.weight"
 
 
-def test_a_picture_that_is_not_finite_counts_even_where_none_is_right(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_picture_that_is_not_finite_counts_even_where_none_is_right() -> None:
     checkpoint, model = example("getgan-64")
     judge = gate_of(checkpoint, ("hand", "black"))
     assert judge.judge_fp32(model).accepted
     fp16 = fp16_from_fp32(model).model
-    real = backends.RoundedFp16.run
-
-    def broken(self: backends.RoundedFp16, image: Array) -> dict[str, Array]:
-        found = real(self, image)
-        if image.std() == 0:
-            found["face"][0, 0, 0, 0] = np.nan
-        return found
-
     assert judge.judge_fp16(fp16, model).accepted
-    monkeypatch.setattr(backends.RoundedFp16, "run", broken)
-    record = judge.judge_fp16(fp16, model)
+    # NaN where every pixel of the input is black: 0/0 of its brightness.
+    nodes = [
+        helper.make_node("Add", ["image", "one"], ["above"], "above"),
+        helper.make_node("ReduceMax", ["above"], ["brightest"], "brightest", keepdims=0),
+        helper.make_node("Div", ["brightest", "brightest"], ["factor"], "factor"),
+        helper.make_node("Mul", ["raw", "factor"], ["face"], "face"),
+    ]
+    record = judge.judge_fp16(extended(fp16, "face", nodes, one=np.float32(1.0)))
     assert not record.accepted
-    assert "of the output is NaN or infinite on 'black'" in record.reason
+    assert "100.0% of the output face is NaN or infinite on 'black'" in record.reason
+    assert [image.name for image in record.images if image.failures] == ["black"]
 
 
 def test_nothing_but_flat_pictures_proves_nothing() -> None:
@@ -264,19 +378,29 @@ def test_nothing_but_flat_pictures_proves_nothing() -> None:
         gate_of(checkpoint, FLAT).judge_fp32(model)
 
 
-def test_bf16_that_cannot_run_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_that_cannot_run_is_not_run_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, model = example("getgan-64")
     judge = gate_of(checkpoint, ("hand",))
-
-    def missing(*_: object) -> None:
-        raise DeviceError("no such CPU")
-
-    monkeypatch.setattr(gate, "OpenVinoBf16", missing)
+    monkeypatch.setattr("getgan.runtime.backends.openvino.cpu_flags", lambda: (("sse2",), ""))
     record = judge.judge_bf16(model)
-    assert (record.accepted, record.reason, record.images) == (False, "no such CPU", ())
-    monkeypatch.undo()
-    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    assert "OpenVINO is not installed" in judge.judge_bf16(model).reason
+    assert (record.accepted, record.backend, record.images) == (False, NOT_RUN, ())
+    assert "no bf16 instructions" in record.reason
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_graph_that_no_library_loads_is_refused_and_counts_as_tried(precision: Precision) -> None:
+    checkpoint, model = example("getgan-64")
+    judge = gate_of(checkpoint, ("hand",))
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    proto.graph.node[0].op_type = "Nonsense"
+    broken = OnnxModel(proto.SerializeToString())
+    judges = {"fp32": judge.judge_fp32, "fp16": judge.judge_fp16, "bf16": judge.judge_bf16}
+    record = judges[precision](broken)
+    if precision == "bf16" and record.backend == NOT_RUN:
+        pytest.skip(record.reason)
+    assert not record.accepted and record.backend != NOT_RUN
+    assert record.reason and "\n" not in record.reason
 
 
 def test_a_generator_that_is_not_finite_itself() -> None:
@@ -293,14 +417,14 @@ def test_a_fixed_size_too_small_to_judge() -> None:
     checkpoint = checkpoint_of("resnet")
     small = Contract(8, 8, 4, fixed=True)
     with pytest.raises(ExportError, match="takes 8x8 only; the gate wants 11 pixels"):
-        Gate(checkpoint, small, gate_images(small), 1)
+        Gate(PyTorchReference(checkpoint), small, gate_images(small), 1)
 
 
 def test_pictures_too_small_for_the_perceptual_distance() -> None:
     checkpoint, model = example("getgan-64")
     small = Contract(16, 8, 4, fixed=True)
     images = [image for image in gate_images(small) if image.name == "hand"]
-    record = Gate(checkpoint, small, images, 1).judge_fp32(model)
+    record = Gate(PyTorchReference(checkpoint), small, images, 1).judge_fp32(model)
     assert record.images[0].perceptual is None
     assert record.images[0].ssim is not None
 

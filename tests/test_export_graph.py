@@ -10,11 +10,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from export_helpers import NETS, checkpoint_of, exported, random_images
+from export_helpers import NETS, checkpoint_of, exported, random_images, run_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from getgan.errors import ConfigError, ExportError
-from getgan.export.backends import OnnxRuntimeCpu
 from getgan.export.graph import OnnxModel, clean, initializers, model_from_proto, parameters, shapes
 from getgan.export.grid import NODES, put_image_on_grid
 from getgan.export.noise import LOGGER, quiet_exporter
@@ -26,7 +25,7 @@ from getgan.export.trace import OPSET, export_onnx, is_fixed
 def largest_error(model: OnnxModel, name: str, images: torch.Tensor) -> float:
     with torch.no_grad():
         wanted = checkpoint_of(name).generator().translate(images).numpy()
-    found = OnnxRuntimeCpu(model, 1).run(images.numpy())["face"]
+    found = run_graph(model, images.numpy())["face"]
     assert found.shape == wanted.shape
     return float(np.abs(found - wanted).max())
 
@@ -75,7 +74,7 @@ def test_the_occlusion_output() -> None:
     images = random_images(2, 16, 24)
     with torch.no_grad():
         result: Any = checkpoint.generator()(images)
-    found = OnnxRuntimeCpu(model, 1).run(images.numpy())
+    found = run_graph(model, images.numpy())
     wanted = (1 - result.gate).mean(dim=1, keepdim=True).numpy()
     assert found["occlusion"].shape == wanted.shape == (2, 1, 4, 6)
     assert np.abs(found["occlusion"] - wanted).max() < 1e-5
@@ -89,11 +88,11 @@ def test_the_error_output_keeps_the_branch() -> None:
     images = random_images(1, 16, 16)
     with torch.no_grad():
         wanted: Any = checkpoint.generator()(images)
-    assert np.abs(OnnxRuntimeCpu(model, 1).run(images.numpy())["error"] - wanted.y_error.numpy()).max() < 1e-4
+    assert np.abs(run_graph(model, images.numpy())["error"] - wanted.y_error.numpy()).max() < 1e-4
     branch = prove_branch(checkpoint, model, [images.numpy()])
-    assert branch.kept
+    assert branch is not None and branch.kept
     assert branch.parameters_after == branch.parameters_before
-    assert branch.operations_after == branch.operations_before == model.operations
+    assert branch.operations_after == branch.operations_before
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,7 @@ def small_graph(*nodes: onnx.NodeProto, **constants: np.ndarray[Any, Any]) -> on
 
 
 def run(proto: onnx.ModelProto, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return OnnxRuntimeCpu(OnnxModel(proto.SerializeToString()), 1).run(image)["face"]
+    return run_graph(OnnxModel(proto.SerializeToString()), image)["face"]
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
@@ -244,15 +243,14 @@ def test_the_proof_counts_what_left() -> None:
     checkpoint, model = checkpoint_of("getgan-1x1"), exported("getgan-1x1")
     branch = prove_branch(checkpoint, model, [random_images(1, 16, 16).numpy()])
     dropped = sum(value.numel() for key, value in checkpoint.state.items() if key.startswith("error."))
-    assert branch.bit_equal
+    assert branch is not None and branch.bit_equal
     assert not branch.kept
     assert branch.parameters_before - branch.parameters_after == dropped > 0
-    assert branch.operations_after == model.operations < branch.operations_before
+    layers = sum(not list(module.children()) for module in checkpoint.generator().error.modules())
+    assert layers <= branch.operations_before - branch.operations_after <= 2 * layers  # a norm is several
     # Biases in front of a norm and the norms' own ones and zeros make up the rest.
     assert abs(parameters(model) - branch.parameters_after) < 100
-    resnet = prove_branch(checkpoint_of("resnet"), exported("resnet"), [random_images(1, 16, 16).numpy()])
-    assert resnet.operations_before == resnet.operations_after
-    assert resnet.parameters_before == resnet.parameters_after
+    assert prove_branch(checkpoint_of("resnet"), exported("resnet"), []) is None
 
 
 @pytest.mark.parametrize("name", ["error.8.weight", "renamed"])

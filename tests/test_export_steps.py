@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from export_helpers import exported, random_images
+from export_helpers import exported, random_images, run_graph
 from onnx import TensorProto, helper
 
 from getgan.errors import ExportError
-from getgan.export.backends import OnnxRuntimeCpu
 from getgan.export.graph import OnnxModel
 from getgan.export.steps import StepRunner
 
@@ -70,7 +69,7 @@ def test_overflow_is_infinite() -> None:
 def test_an_fp32_graph_gives_what_one_session_gives(name: str) -> None:
     image = random_images(2, 16, 24).numpy()
     found = StepRunner(exported(name), 1).run(image)["face"]
-    assert np.abs(found - OnnxRuntimeCpu(exported(name), 1).run(image)["face"]).max() < 2e-5
+    assert np.abs(found - run_graph(exported(name), image)["face"]).max() < 2e-5
 
 
 def test_every_node_is_walked_and_values_are_let_go() -> None:

@@ -301,7 +301,10 @@ def with_map(images: NDArray[np.float32], value: float) -> Outputs:
         (lambda images: images * 0, "the output is one flat colour"),
         (lambda images: images * 0 - 1, "the output is one flat colour"),
         (lambda images: images * 0.001, "the output is one flat colour"),
-        (lambda images: images[:, :, ::2], r"the network gave face \(1, 3, 32, 64\), wanted \(1, 3, 64, 64\)"),
+        (
+            lambda images: images[:, :, ::2],
+            r"the network gave face \(1, 3, 32, 64\), wanted \(1, 3, 64, 64\)",
+        ),
         (lambda images: with_map(images, np.nan), "100.0% of the output occlusion is NaN"),
         (lambda images: with_map(images, 1e6), "the output occlusion reaches from 1e.06 to .* wanted 0 to 1"),
         (lambda images: with_map(images, -0.5), "the output occlusion reaches from -0.5 to"),

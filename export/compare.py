@@ -1,0 +1,127 @@
+"""One picture in one precision against the reference: every output, its shape, its values and its error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from getgan.export.graph import Array
+from getgan.export.images import GateImage
+from getgan.export.record import ImageRecord, OutputRecord
+from getgan.models.perceptual import MIN_SIZE, PerceptualDistance
+from getgan.models.tensors import tensor_from_images as torch_from_images
+from getgan.runtime.manifest import Precision
+from getgan.runtime.outputs import value_fault
+from getgan.runtime.pixels import image_from_tensor
+from getgan.runtime.quality import THRESHOLDS, difference, failures
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What the reference makes of one picture."""
+
+    image: GateImage
+    input: NDArray[np.float32]  # (1, 3, H, W)
+    outputs: Mapping[str, Array]  # float32, see OnnxModel
+    picture: NDArray[np.uint8]  # (H, W, 3), the face
+
+
+class Comparison:
+    """Judges outputs; the perceptual distance is loaded when it is first needed."""
+
+    def __init__(self) -> None:
+        self._distance: PerceptualDistance | None = None
+
+    def image(
+        self, precision: Precision, expected: Expected, found: Mapping[str, Array], undetermined: str
+    ) -> ImageRecord:
+        """The record of one picture.
+
+        undetermined: why no picture is the right one here, so that only shape, finiteness and range count.
+        """
+        faults = {name: _fault(name, found.get(name), right) for name, right in expected.outputs.items()}
+        missed = [fault for fault in faults.values() if fault]
+        others = []
+        for name in expected.outputs:
+            if name != "face":
+                error = None if faults[name] else np.abs(found[name] - expected.outputs[name])
+                others.append(OutputRecord(name, *_figures(error)))
+                if error is not None and not undetermined:
+                    missed += _missed(precision, name, found[name], expected)
+        seen = error = perceptual = None
+        if not faults["face"]:
+            error = np.abs(found["face"] - expected.outputs["face"])
+            picture = image_from_tensor(found["face"][0])
+            seen = difference(picture, expected.picture)
+            if not undetermined:
+                perceptual = self._perceptual(expected.picture, picture)
+                missed += _missed(precision, "face", found["face"], expected)
+        height, width = expected.picture.shape[:2]
+        largest, mean = _figures(error)
+        return ImageRecord(
+            name=expected.image.name,
+            kind=expected.image.kind,
+            height=height,
+            width=width,
+            max_error=largest,
+            mean_error=mean,
+            max_levels=None if seen is None else seen.max_levels,
+            psnr=None if seen is None or np.isinf(seen.psnr) else seen.psnr,
+            ssim=None if seen is None else seen.ssim,
+            perceptual=perceptual,
+            failures=tuple(missed),
+            undetermined=undetermined,
+            others=tuple(others),
+        )
+
+    def _perceptual(self, right: NDArray[np.uint8], picture: NDArray[np.uint8]) -> float | None:
+        """Shift-tolerant LPIPS of the 8-bit pictures; None where they are too small for it."""
+        if min(picture.shape[:2]) < MIN_SIZE:
+            return None
+        if np.array_equal(picture, right):
+            return 0.0
+        if self._distance is None:
+            self._distance = PerceptualDistance.load()
+        pair = [torch_from_images(each[None]) for each in (picture, right)]
+        with torch.no_grad():
+            return float(self._distance.distance(*pair)[0])
+
+
+def largest_error(found: Mapping[str, Array], right: Mapping[str, Array]) -> float:
+    """Over all outputs; NaN if any value is NaN or infinite, or a shape is another one."""
+    if any(name not in found or found[name].shape != value.shape for name, value in right.items()):
+        return float("nan")
+    # Not Python's max: it keeps whatever number stands before a NaN.
+    worst = np.max([np.abs(found[name] - value).max() for name, value in right.items()])
+    return float(worst) if np.isfinite(worst) else float("nan")
+
+
+def _fault(name: str, found: Array | None, right: Array) -> str:
+    """What makes an output unfit to be compared, in words."""
+    if found is None or found.shape != right.shape:
+        what = "no output" if found is None else f"an output of shape {found.shape}"
+        return f"found {what} for {name}, wanted {right.shape}"
+    return value_fault(name, found)
+
+
+def _figures(error: Array | None) -> tuple[float | None, float | None]:
+    return (None, None) if error is None else (float(error.max()), float(error.mean()))
+
+
+def _missed(precision: Precision, name: str, found: Array, expected: Expected) -> tuple[str, ...]:
+    """Limits that an output does not keep; the error branch's picture has the face's."""
+    error = float(np.abs(found - expected.outputs[name]).max())
+    if name == "occlusion":
+        limit = THRESHOLDS[precision].occlusion
+        kept = limit is None or error <= limit
+        return () if kept else (f"occlusion map off by {error:.1e}, wanted at most {limit:.0e}",)
+    right = expected.picture if name == "face" else image_from_tensor(expected.outputs[name][0])
+    seen = difference(image_from_tensor(found[0]), right)
+    # Hard pictures are judged as pictures; docs/bundle-format.md says why.
+    float_error = 0.0 if expected.image.kind == "hard" else error
+    found_missed = failures(precision, seen.max_levels, seen.psnr, seen.ssim, float_error)
+    return found_missed if name == "face" else tuple(f"{name}: {each}" for each in found_missed)
