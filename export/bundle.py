@@ -133,6 +133,7 @@ def export_bundle(
         files = {MANIFEST_NAME: json_from_manifest(manifest), **files}
         with temporary_folder(output) as folder:
             write_files(folder, files)
+            check_output(output, overwrite=options.overwrite)  # once more: a minute has passed
             if output.suffix == SUFFIX:
                 pack_bundle(folder, output)
             else:

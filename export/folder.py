@@ -1,18 +1,25 @@
-"""A folder of files that appears whole or not at all."""
+"""A folder of files that appears whole or not at all, and replaces nothing but a bundle."""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from getgan.errors import OutputError
+from getgan.errors import BundleError, OutputError
 from getgan.files import write_bytes_atomic
-from getgan.runtime.bundle import SUFFIX
+from getgan.runtime.bundle import SUFFIX, Bundle
 from getgan.runtime.manifest import MANIFEST_NAME
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
+NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # of an old kernel, and of some file systems
+FOREIGN_SHOWN = 3
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -22,15 +29,39 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{parent} is no folder; wanted one for the bundle: mkdir -p {parent}")
     with temporary_folder(output):
         pass  # os.access lets root write into /proc
+    _put_back(output)
     if not (output.exists() or output.is_symlink()):
         return
     if not overwrite:
         raise OutputError(f"{output} exists; pass --overwrite or choose another name")
-    # Never delete what is not ours.
-    as_file = output.suffix == SUFFIX
-    ours = output.is_file() if as_file else (output / MANIFEST_NAME).is_file()
-    if output.is_symlink() or not ours:
-        raise OutputError(f"{output} is no bundle, so it is not replaced; choose another name")
+    check_replaceable(output)
+
+
+def check_replaceable(output: Path) -> None:
+    """OutputError unless output is missing, or a bundle and nothing else: never delete what is not ours."""
+    if not (output.exists() or output.is_symlink()):
+        return
+    advice = "so it is not replaced; choose another name"
+    if output.is_symlink() or output.is_dir() == (output.suffix == SUFFIX):
+        raise OutputError(f"{output} is no bundle, {advice}")
+    try:
+        bundle = Bundle.open(output)
+    except BundleError as error:
+        raise OutputError(f"{output} is no bundle, {advice} or remove it yourself ({error})") from error
+    if foreign := _foreign(output, bundle):
+        more = f" and {len(foreign) - FOREIGN_SHOWN} more" if len(foreign) > FOREIGN_SHOWN else ""
+        found = ", ".join(foreign[:FOREIGN_SHOWN])
+        raise OutputError(f"{output} holds more than its bundle ({found}{more}), {advice} or move that away")
+
+
+def _foreign(output: Path, bundle: Bundle) -> list[str]:
+    """Everything in a bundle's folder that the manifest does not list, empty folders too."""
+    if not output.is_dir():
+        return []
+    listed = {PurePosixPath(name) for name in (*bundle.manifest.files, MANIFEST_NAME)}
+    known = listed.union(*(name.parents for name in listed))
+    found = (PurePosixPath(path.relative_to(output).as_posix()) for path in output.rglob("*"))
+    return sorted(str(path) for path in found if path not in known)
 
 
 @contextmanager
@@ -58,21 +89,56 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def move_into_place(folder: Path, output: Path) -> None:
-    """Rename folder to output; an older output is put back if that fails, and removed if not."""
-    old = output.parent / f".getgan-{secrets.token_hex(8)}.old"
-    replaced = output.exists()
+    """Put the folder in output's place; an older bundle there is then in the folder's.
+
+    In one step where the system has it (Linux), so that a crash at any moment leaves the old bundle or the
+    new one at output. Elsewhere in two: after a crash between them the old one lies beside, and the next
+    `check_output` puts it back.
+    """
     try:
-        if replaced:
-            os.rename(output, old)
-        try:
+        if not output.exists():
             os.rename(folder, output)
-        except BaseException:
-            if replaced:
-                os.rename(old, output)
-            raise
+        elif not _exchange(folder, output):
+            aside = _aside(output)
+            shutil.rmtree(aside, ignore_errors=True)  # left by a crash behind the second step
+            os.rename(output, aside)
+            try:
+                os.rename(folder, output)
+            except BaseException:
+                os.rename(aside, output)
+                raise
+            os.rename(aside, folder)
     except OSError as error:
         raise OutputError(_message(output, error)) from error
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change places in one step; False where the system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(second))
+
+
+def _aside(output: Path) -> Path:
+    """Where an old bundle waits while the new one takes its place in two steps."""
+    return output.with_name(f".getgan-{output.name}.old")
+
+
+def _put_back(output: Path) -> None:
+    """After a crash between the two steps there is nothing at output, and the old bundle beside it."""
+    if _aside(output).is_dir() and not output.exists():
+        try:
+            os.rename(_aside(output), output)
+        except OSError as error:
+            raise OutputError(_message(output, error)) from error
 
 
 def _message(path: Path, error: OSError) -> str:

@@ -11,11 +11,13 @@ from getgan.runtime.manifest import Export, Golden, Model, Refused, Variant
 
 LABEL = "AI-generated, not diagnostic"
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#222}
+body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#222;
+overflow-wrap:anywhere}
 h1{font-size:1.4em}h2{font-size:1.1em;margin-top:2em}table{border-collapse:collapse}
 td,th{padding:.2em .8em .2em 0;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}
 figure{display:inline-block;margin:.5em 1em .5em 0}img{width:128px;image-rendering:auto}
-.label{background:#b00;color:#fff;padding:.3em .6em;font-weight:bold}code{word-break:break-all}
+.label{background:#b00;color:#fff;padding:.3em .6em;font-weight:bold}
+.wide{overflow-x:auto;overflow-wrap:normal}.wide td,.wide th{min-width:4em}.wide td:last-child{min-width:9em}
 """
 
 
@@ -33,7 +35,9 @@ def page(
         "" if contract.fixed else f", smallest {contract.min_size}, multiples of {contract.multiple_of}"
     )
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(model.name)}</title>",
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        '<meta name=viewport content="width=device-width,initial-scale=1">',
+        f"<title>{escape(model.name)}</title>",
         f"<style>{STYLE}</style><h1>{escape(model.name)}</h1><p class=label>{LABEL}</p>",
         "<h2>Golden pictures</h2><p>Input, and what PyTorch in FP32 makes of it.</p>",
         *(_figure(each) for each in golden),
@@ -142,4 +146,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>{top}{body}</table>"
+    table = f"<table>{top}{body}</table>"
+    # Figures keep their columns and scroll; texts of two columns break to the width of a phone.
+    return table if len(rows[0]) <= 2 else f"<div class=wide>{table}</div>"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import helper
+from onnx import helper, shape_inference
 
 from getgan.errors import ExportError
 from getgan.export.graph import INPUT, Array, OnnxModel, element_types
@@ -40,7 +40,7 @@ class StepRunner:
         proto = model.proto
         self.outputs = model.outputs
         self.steps: list[_Step] = []
-        types = element_types(proto)
+        types = _types(proto)
         constants = {tensor.name: tensor for tensor in proto.graph.initializer}
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -94,3 +94,16 @@ class StepRunner:
         for step in self.steps:
             left.subtract(step.reads)
             step.last = tuple(name for name in {*step.reads, *step.writes} if left[name] <= 0)
+
+
+def _types(proto: onnx.ModelProto) -> dict[str, int]:
+    """As `element_types`; ExportError names a node whose result has no known type."""
+    try:
+        types = element_types(proto)
+    except shape_inference.InferenceError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ExportError(f"ONNX cannot infer the types of the graph ({first:.200})") from error
+    for node in proto.graph.node:
+        if any(name not in types for name in node.output):
+            raise ExportError(f"'{node.name}' is a {node.op_type:.40}, which ONNX does not know")
+    return types

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
-import shutil
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -13,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from getgan.errors import BundleError, OutputError
-from getgan.files import atomic_write, write_bytes_atomic
+from getgan.errors import BundleError
+from getgan.files import atomic_write
 from getgan.runtime.manifest import MANIFEST_NAME, Manifest, manifest_from_json
 from getgan.runtime.storage import (
     COPY_AGAIN,
@@ -103,28 +100,6 @@ def pack_bundle(folder: Path, file: Path) -> None:
     if needed > MAX_BUNDLE_BYTES:
         raise BundleError(f"{folder}: found {needed:,} bytes; one file holds {MAX_BUNDLE_BYTES:,} at most")
     atomic_write(file, lambda target: _write_zip(bundle, target), needed=needed)
-
-
-def unpack_bundle(file: Path, folder: Path) -> None:
-    """Write a bundle as a folder, which must not exist yet; it appears whole or not at all."""
-    bundle = Bundle.open(file)
-    folder = Path(folder)
-    if folder.is_symlink() or folder.exists():
-        raise OutputError(f"{folder} exists; wanted a new folder: choose another name or remove it")
-    temporary = folder.parent / f".getgan-{secrets.token_hex(8)}.tmp"
-    try:
-        temporary.mkdir()
-        for name, data in _contents(bundle):
-            target = temporary / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes_atomic(target, data)
-        os.rename(temporary, folder)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            advice = f"check the permissions of {folder.parent} and the space there"
-            raise OutputError(f"cannot write {folder}: {error.strerror}; {advice}") from error
-        raise
 
 
 def _contents(bundle: Bundle) -> Iterator[tuple[str, bytes]]:

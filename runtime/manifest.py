@@ -87,7 +87,7 @@ class Limits(Record, frozen=True):
     max_levels: int | None  # 8-bit levels
     psnr: float  # dB, 8-bit
     ssim: float
-    occlusion: float | None = None  # largest error of the occlusion map, in [0, 1]
+    occlusion: float  # largest error of the occlusion map, in [0, 1]
 
 
 class Figures(Record, frozen=True):

@@ -8,26 +8,34 @@ import html.parser
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 from export_helpers import EXAMPLES, checkpoint_of, saved
+from onnx import numpy_helper
 
 from getgan.errors import BundleError, CheckpointError, ConfigError, DataError, ExportError, OutputError
 from getgan.export import bundle as bundle_module
 from getgan.export import folder as folder_module
 from getgan.export.bundle import ExportOptions, ExportReport, export_bundle
-from getgan.export.facts import CheckpointFacts, contract_of, inspect_checkpoint
+from getgan.export.facts import CheckpointFacts, contract_of, inspect_checkpoint, name_of
 from getgan.export.gate import Gate
 from getgan.export.record import VariantRecord, record_from_json
+from getgan.export.reference import PyTorchReference
 from getgan.export.verify import verify_bundle
 from getgan.models.checkpoint import load_checkpoint
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.images import image_from_bytes, write_image
+from getgan.runtime.metrics import max_error
+from getgan.runtime.pixels import image_from_tensor, map_from_tensor
+from getgan.runtime.quality import THRESHOLDS
 
 CHECKPOINT = EXAMPLES / "getgan-64.safetensors"
 
@@ -68,26 +76,33 @@ def test_the_manifest_says_what_it_is(made: Any) -> None:
     assert manifest.outputs == ("face", "occlusion")
     model = manifest.model
     assert (model.name, model.arch, model.config["ngf"]) == ("getgan-64", "getgan", 24)
-    assert model.checkpoint_sha256 == hashlib.sha256(CHECKPOINT.read_bytes()).hexdigest()
+    assert model.source_sha256 == hashlib.sha256(CHECKPOINT.read_bytes()).hexdigest()
     assert (manifest.contract.size, manifest.contract.min_size, manifest.contract.fixed) == (64, 8, False)
     branch = manifest.export.branch
-    assert branch.bit_equal
+    assert branch is not None and branch.bit_equal
     assert branch.operations_after < branch.operations_before
     assert manifest.export.filtered
     assert [variant.precision for variant in manifest.variants][:2] == ["fp32", "fp16"]
-    assert manifest.variants[0].images == 10  # eleven and an own one, without the two flat ones
+    assert manifest.variants[0].images == 13  # fourteen and an own one, without the two flat ones
+    assert all(variant.limits == THRESHOLDS[variant.precision] for variant in manifest.variants)
     assert [golden.name for golden in manifest.golden] == ["hand", "cord", "clean-1", "letterbox"]
 
 
 def test_golden_outputs_are_pytorchs(made: Any) -> None:
     path, report, _ = made
     checkpoint = load_checkpoint(CHECKPOINT)
-    gate = Gate(checkpoint, contract_of(checkpoint), [], 1)
+    gate = Gate(PyTorchReference(checkpoint, ("face", "occlusion")), contract_of(checkpoint), [], 1)
     bundle = Bundle.open(path)
     for golden in report.manifest.golden:
         found = image_from_bytes(bundle.read(golden.output))
-        assert np.array_equal(found, gate.translate(image_from_bytes(bundle.read(golden.input))))
+        outputs = gate.translate(image_from_bytes(bundle.read(golden.input)))
+        # Another number of threads may round a pixel the other way.
+        assert max_error(found, image_from_tensor(outputs["face"])) <= 1
         assert found.std() > 10
+        hidden = image_from_bytes(bundle.read(golden.occlusion))
+        assert hidden.shape == (16, 16, 3)
+        assert max_error(hidden, np.repeat(map_from_tensor(outputs["occlusion"])[:, :, None], 3, axis=2)) <= 1
+        assert hidden.std() > 5
 
 
 def test_own_pictures_leave_no_trace_but_figures(made: Any) -> None:
@@ -129,12 +144,12 @@ def test_the_page_shows_pictures_and_figures_and_loads_nothing(made: Any) -> Non
     page = Page()
     page.feed((path / "index.html").read_text(encoding="utf-8"))
     assert sorted(page.sources) == sorted(
-        name for golden in report.manifest.golden for name in (golden.input, golden.output)
+        name for golden in report.manifest.golden for name in (golden.input, golden.output, golden.occlusion)
     )
     assert "script" not in page.tags
     for text in (
         "AI-generated, not diagnostic",
-        report.manifest.model.checkpoint_sha256,
+        report.manifest.model.source_sha256,
         "letterbox",
         "64x64",
     ):
@@ -152,7 +167,7 @@ def test_the_report_is_text_and_json(made: Any) -> None:
     path, report, _ = made
     text = report.text()
     assert text.splitlines()[0].startswith(f"bundle    {path} (")
-    assert "fp16      accepted on 10 images; worst: " in text
+    assert "fp16      accepted on 13 images; worst: " in text
     assert msgspec.json.decode(report.to_json(), type=ExportReport) == report
 
 
@@ -177,6 +192,19 @@ def test_one_file_with_the_same_graphs_and_pictures(small: Any, tmp_path: Path) 
     assert all(report.manifest.files[name] == first.manifest.files[name] for name in same)
     with pytest.raises(OutputError, match=r"net\.getgan exists; pass --overwrite"):
         export_bundle(checkpoint, output, ExportOptions(), quiet)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/hospital-a/best.safetensors", "hospital-a"),
+        ("runs/hospital-a/last.reverse.safetensors", "hospital-a.reverse"),
+        ("runs/hospital-a/net-3.safetensors", "net-3"),
+        ("bestof.pt", "bestof"),
+    ],
+)
+def test_a_model_is_called_after_its_run(path: str, name: str) -> None:
+    assert name_of(Path(path)) == name
 
 
 def test_texts_of_a_checkpoint_are_escaped(small: Any) -> None:
@@ -210,8 +238,9 @@ def listing(folder: Path) -> dict[str, bytes]:
 def old(small: Any, tmp_path: Path) -> tuple[Path, Path, dict[str, bytes]]:
     """A checkpoint and an old bundle that must survive."""
     checkpoint = Path(shutil.copy(small[0], tmp_path))
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "manifest.json").write_text("old")
+    shutil.copytree(small[1], tmp_path / "net")
+    manifest = tmp_path / "net" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"created": "20', '"created": "19'))
     return checkpoint, tmp_path / "net", listing(tmp_path)
 
 
@@ -239,6 +268,12 @@ def rename_once(real: Callable[..., None]) -> Callable[..., None]:
         real(source, target)
 
     return rename
+
+
+@pytest.fixture
+def old_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A C library that cannot let two folders change places."""
+    monkeypatch.setattr(folder_module.ctypes, "CDLL", lambda *_, **__: object())
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -274,6 +309,8 @@ def test_a_failure_while_writing_leaves_the_old_bundle(
 ) -> None:
     checkpoint, output, before = old
     monkeypatch.setattr(bundle_module, "_judge", lambda *_: judged)
+    if failure is None:
+        monkeypatch.setattr(folder_module.ctypes, "CDLL", lambda *_, **__: object())
     monkeypatch.setattr(place, name, failure or rename_once(os.rename))
     with pytest.raises(error) as caught:
         export_bundle(checkpoint, output, ExportOptions(overwrite=True), quiet)
@@ -284,29 +321,125 @@ def test_a_failure_while_writing_leaves_the_old_bundle(
     assert sorted(p.name for p in output.parent.iterdir()) == ["net", "resnet.safetensors"]
 
 
-def test_overwriting_replaces_the_old_bundle(old: Any, judged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint, output, _ = old
+@pytest.mark.parametrize("system", ["exchange", "old_system"])
+def test_overwriting_replaces_the_old_bundle(
+    old: Any, judged: Any, monkeypatch: pytest.MonkeyPatch, system: str, request: pytest.FixtureRequest
+) -> None:
+    checkpoint, output, before = old
+    if system == "old_system":
+        request.getfixturevalue(system)
     monkeypatch.setattr(bundle_module, "_judge", lambda *_: judged)
     with pytest.raises(OutputError, match="net exists; pass --overwrite or choose another name"):
         export_bundle(checkpoint, output, ExportOptions(), quiet)
+    assert listing(output.parent) == before
     export_bundle(checkpoint, output, ExportOptions(overwrite=True), quiet)
-    assert Bundle.open(output).verify() > 0
+    bundle = Bundle.open(output)
+    assert bundle.verify() > 0 and bundle.manifest.export.created == judged.export.created
     assert sorted(p.name for p in output.parent.iterdir()) == ["net", "resnet.safetensors"]
 
 
-def test_what_is_no_bundle_is_never_replaced(small: Any, tmp_path: Path) -> None:
+def test_a_folder_of_somebody_else_is_never_replaced(small: Any, tmp_path: Path) -> None:
     checkpoint = small[0]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter-1.txt").write_text("precious")
     (tmp_path / "link").symlink_to(tmp_path / "thesis")
     (tmp_path / "file").write_text("precious")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "manifest.json").write_text('{"name": "a web application"}')
+    (tmp_path / "site" / "photos.txt").write_text("precious")
+    (tmp_path / "notes.getgan").write_text("precious")
+    (tmp_path / "folder.getgan").mkdir()
+    shutil.copytree(small[1], tmp_path / "bundle-link-target")
+    (tmp_path / "bundle-link").symlink_to(tmp_path / "bundle-link-target")
+    before = listing(tmp_path)
     options = ExportOptions(overwrite=True)
-    for name in ("thesis", "link", "file"):
+    for name in ("thesis", "link", "file", "site", "notes.getgan", "folder.getgan", "bundle-link"):
         with pytest.raises(OutputError, match="is no bundle, so it is not replaced"):
             export_bundle(checkpoint, tmp_path / name, options, quiet)
     with pytest.raises(OutputError, match="mkdir -p"):
         export_bundle(checkpoint, tmp_path / "no" / "net", options, quiet)
-    assert (tmp_path / "thesis" / "chapter-1.txt").read_text() == "precious"
+    assert listing(tmp_path) == before
+    assert (tmp_path / "folder.getgan").is_dir()
+
+
+@pytest.mark.parametrize("extra", ["notes.txt", "golden/mine.png", "faces/", ".hidden", "graphs/fp32.bak"])
+def test_a_bundle_that_holds_more_is_not_replaced(small: Any, tmp_path: Path, extra: str) -> None:
+    output = tmp_path / "net"
+    shutil.copytree(small[1], output)
+    if extra.endswith("/"):
+        (output / extra).mkdir()
+    else:
+        (output / extra).write_text("precious")
+    before = listing(output)
+    named = extra.rstrip("/")
+    with pytest.raises(OutputError, match=rf"holds more than its bundle \({named}\), so it is not"):
+        export_bundle(small[0], output, ExportOptions(overwrite=True), quiet)
+    assert listing(output) == before and (output / extra).exists()
+
+
+def test_what_came_while_the_gate_ran_is_not_replaced(
+    old: Any, judged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, output, _ = old
+
+    def slow(*_: object) -> Any:
+        (output / "notes.txt").write_text("precious")
+        (output.parent / "new").mkdir()
+        return judged
+
+    monkeypatch.setattr(bundle_module, "_judge", slow)
+    with pytest.raises(OutputError, match=r"holds more than its bundle \(notes\.txt\)"):
+        export_bundle(checkpoint, output, ExportOptions(overwrite=True), quiet)
+    assert (output / "notes.txt").read_text() == "precious"
+    (output.parent / "new").rmdir()
+    with pytest.raises(OutputError, match="new exists; pass --overwrite"):
+        export_bundle(checkpoint, output.parent / "new", ExportOptions(), quiet)
+
+
+KILLED = """
+import ctypes, os, sys
+from pathlib import Path
+from getgan.export import folder
+
+output, steps, system = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if system == "old":
+    ctypes.CDLL = lambda *_, **__: object()
+
+def counted(real):
+    def call(*arguments, **named):
+        global steps
+        if steps == 0:
+            os.kill(os.getpid(), 9)
+        steps -= 1
+        return real(*arguments, **named)
+    return call
+
+os.rename = counted(os.rename)
+folder.shutil.rmtree = counted(folder.shutil.rmtree)
+new = output.with_name("new")
+folder.move_into_place(new, output)
+folder.shutil.rmtree(new)
+"""
+
+
+@pytest.mark.parametrize(
+    ("system", "steps"), [("exchange", 0), ("old", 1), ("old", 2), ("old", 3), ("old", 4)]
+)
+def test_kill_9_at_any_step_loses_no_bundle(small: Any, tmp_path: Path, system: str, steps: int) -> None:
+    output = tmp_path / "net"
+    for name in ("net", "new"):
+        shutil.copytree(small[1], tmp_path / name)
+    done = subprocess.run([sys.executable, "-c", KILLED, output, str(steps), system], check=False)
+    assert done.returncode == -9
+    assert output.is_dir() or (system, steps) == ("old", 2)
+    # The next export finds a bundle there, as if nothing had happened, and can replace it.
+    with pytest.raises(OutputError, match="net exists; pass --overwrite"):
+        folder_module.check_output(output, overwrite=False)
+    assert Bundle.open(output).verify() > 0
+    folder_module.check_output(output, overwrite=True)
+    shutil.copytree(small[1], tmp_path / "newer")
+    folder_module.move_into_place(tmp_path / "newer", output)
+    assert Bundle.open(output).verify() > 0
 
 
 def test_bad_input_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +466,64 @@ def test_verify_judges_again(made: Any) -> None:
     assert {verdict.precision: verdict.result for verdict in report.verdicts}["fp16"] == "passed"
     assert "every hash is right" in report.text()
     assert json.loads(report.to_json())["passed"] is True
+
+
+def with_variants(folder: Path, target: Path, *variants: dict[str, Any]) -> Path:
+    """A copy whose manifest accepts these variants only; each is an old one's fields, changed."""
+    shutil.copytree(folder, target)
+    manifest = json.loads((target / "manifest.json").read_bytes())
+    known = {variant["precision"]: variant for variant in manifest["variants"]}
+    manifest["variants"] = [{**known["fp32"], **variant} for variant in variants]
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    return target
+
+
+def test_verify_judges_the_graph_that_the_variant_names(small: Any, tmp_path: Path) -> None:
+    checkpoint, folder, _ = small
+    # The right graph lies there under the right name, and the variant runs another one.
+    proto = onnx.load(folder / "graphs/fp32.onnx")
+    weight = next(tensor for tensor in proto.graph.initializer if tensor.name.endswith("weight"))
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.5), weight.name))
+    wrong = with_files(folder, tmp_path / "a", {"graphs/other.onnx": proto.SerializeToString()}, honest=True)
+    named = with_variants(wrong, tmp_path / "b", {"graph": "graphs/other.onnx"})
+    report = verify_bundle(named, checkpoint, quiet, 2)
+    assert not report.passed
+    assert [verdict.result for verdict in report.verdicts] == ["failed"]
+    # And the other way round: fp32's graph may be called anything.
+    right = (folder / "graphs/fp32.onnx").read_bytes()
+    renamed = with_files(folder, tmp_path / "c", {"graphs/other.onnx": right}, honest=True)
+    assert verify_bundle(
+        with_variants(renamed, tmp_path / "d", {"graph": "graphs/other.onnx"}), checkpoint, quiet, 2
+    ).passed
+
+
+def test_nothing_is_verified_where_nothing_was_run(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, folder, _ = small
+    bundle = with_variants(folder, tmp_path / "b", {"precision": "bf16"})
+    monkeypatch.setattr("getgan.runtime.backends.openvino.cpu_flags", lambda: (("sse2",), ""))
+    report = verify_bundle(bundle, checkpoint, quiet, 2)
+    assert [verdict.result for verdict in report.verdicts] == ["not run"]
+    assert not report.passed
+    assert "verified  no: nothing of it runs here" in report.text()
+    assert json.loads(report.to_json())["passed"] is False
+
+
+def test_a_bundle_without_fp32_is_judged_by_what_it_has(small: Any, tmp_path: Path) -> None:
+    checkpoint, folder, _ = small
+    bundle = with_variants(folder, tmp_path / "b", {"precision": "fp16"})  # the FP32 graph, which passes
+    report = verify_bundle(bundle, checkpoint, quiet, 2)
+    assert [(verdict.precision, verdict.result) for verdict in report.verdicts] == [("fp16", "passed")]
+    assert report.passed
+
+
+def test_verify_compares_golden_maps(made: Any, tmp_path: Path) -> None:
+    path, report, _ = made
+    first, second = (golden.occlusion for golden in report.manifest.golden[:2])
+    exchanged = with_files(path, tmp_path / "b", {first: (path / second).read_bytes()}, honest=True)
+    found = verify_bundle(with_variants(exchanged, tmp_path / "c", {}), CHECKPOINT, quiet, 2)
+    assert not found.passed and found.golden_levels > 1
 
 
 def test_verify_finds_a_bundle_of_another_checkpoint(made: Any) -> None:
