@@ -121,7 +121,7 @@ def _laid_from_file(path: Path, size: int, contract: Contract) -> NDArray[np.uin
 def _laid(image: NDArray[np.uint8], size: int, contract: Contract) -> NDArray[np.uint8]:
     """On the canvas that `run` would take; a network of one size gets the middle square."""
     fit: Fit = "crop" if contract.fixed else "fit"
-    return lay(image, placement(*image.shape[:2], size, fit, contract))
+    return lay(image, placement(image.shape[0], image.shape[1], size, fit, contract))
 
 
 def _hard(scene: NDArray[np.uint8], flat: int) -> list[GateImage]:

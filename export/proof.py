@@ -18,10 +18,10 @@ from getgan.runtime.manifest import Branch
 PREFIX = "error."  # of the branch's weights, in the state dict and in a graph
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch has no type for it
     """Counts what PyTorch computes; views of a tensor count too."""
 
-    count = 0
+    count: int = 0
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: object, args: Any = (), kwargs: Any = None
@@ -63,9 +63,10 @@ def prove_branch(checkpoint: Checkpoint, model: OnnxModel, inputs: Sequence[Arra
 
 def _operations(module: torch.nn.Module) -> int:
     """PyTorch's operations for one picture; whatever its size, so a small one."""
-    with torch.no_grad(), _Operations() as counter:
+    counter = _Operations()  # type: ignore[no-untyped-call]  # as above
+    with torch.no_grad(), counter:
         module(torch.zeros(1, 3, 64, 64))
-    return counter.count
+    return int(counter.count)
 
 
 def _check_absent(checkpoint: Checkpoint, model: OnnxModel) -> None:

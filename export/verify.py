@@ -7,7 +7,6 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from getgan.errors import BundleError
 from getgan.export.bundle import Progress, pytorch_threads
@@ -115,7 +114,7 @@ def _judge(bundle: Bundle, variant: Variant, gate: Gate) -> VariantRecord:
     model = OnnxModel(bundle.read(variant.graph), bundle.manifest.outputs)
     try:
         model.proto  # noqa: B018  # parsed here, so that it is this file's fault
-    except DecodeError as error:
+    except Exception as error:  # protobuf's, which has no types
         raise BundleError(f"{bundle.path}: {variant.graph} is no ONNX graph; export it again") from error
     if variant.precision == "fp32":
         return gate.judge_fp32(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import html.parser
@@ -273,7 +274,7 @@ def rename_once(real: Callable[..., None]) -> Callable[..., None]:
 @pytest.fixture
 def old_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """A C library that cannot let two folders change places."""
-    monkeypatch.setattr(folder_module.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -310,7 +311,7 @@ def test_a_failure_while_writing_leaves_the_old_bundle(
     checkpoint, output, before = old
     monkeypatch.setattr(bundle_module, "_judge", lambda *_: judged)
     if failure is None:
-        monkeypatch.setattr(folder_module.ctypes, "CDLL", lambda *_, **__: object())
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
     monkeypatch.setattr(place, name, failure or rename_once(os.rename))
     with pytest.raises(error) as caught:
         export_bundle(checkpoint, output, ExportOptions(overwrite=True), quiet)

@@ -165,8 +165,8 @@ def test_whole_networks(name: str) -> None:
     graph = fp16_from_fp32(model)
     proto = graph.model.proto
     types = element_types(proto)
-    casts = {node.output[0]: node for node in proto.graph.node if node.op_type == "Cast"}
-    assert not [cast.name for cast in casts.values() if cast.input[0] in casts]
+    by_output = {node.output[0]: node for node in proto.graph.node if node.op_type == "Cast"}
+    assert not [cast.name for cast in by_output.values() if cast.input[0] in by_output]
     convolutions = [each for each in proto.graph.node if each.op_type in ("Conv", "ConvTranspose", "Gemm")]
     assert types[convolutions[0].output[0]] == FULL  # the picture's
     assert all(types[each.output[0]] == HALF for each in convolutions[1:])

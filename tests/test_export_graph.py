@@ -246,7 +246,8 @@ def test_the_proof_counts_what_left() -> None:
     assert branch is not None and branch.bit_equal
     assert not branch.kept
     assert branch.parameters_before - branch.parameters_after == dropped > 0
-    layers = sum(not list(module.children()) for module in checkpoint.generator().error.modules())
+    error: Any = checkpoint.generator().error
+    layers = sum(not list(module.children()) for module in error.modules())
     assert layers <= branch.operations_before - branch.operations_after <= 2 * layers  # a norm is several
     # Biases in front of a norm and the norms' own ones and zeros make up the rest.
     assert abs(parameters(model) - branch.parameters_after) < 100
