@@ -8,6 +8,7 @@ import hashlib
 import html.parser
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -148,6 +149,12 @@ def test_the_page_shows_pictures_and_figures_and_loads_nothing(made: Any) -> Non
         name for golden in report.manifest.golden for name in (golden.input, golden.output, golden.occlusion)
     )
     assert "script" not in page.tags
+    # A phone shows it whole: figures scroll in a box of their own, everything else breaks.
+    text = (path / "index.html").read_text(encoding="utf-8")
+    assert '<meta name=viewport content="width=device-width,initial-scale=1">' in text
+    tables = re.findall(r"(<div class=wide>)?<table><tr>(.*?)</tr>", text)
+    assert len(tables) >= 4
+    assert all(bool(box) == (max(head.count("<th>"), head.count("<td>")) > 2) for box, head in tables)
     for text in (
         "AI-generated, not diagnostic",
         report.manifest.model.source_sha256,
