@@ -111,14 +111,22 @@ def verify_bundle(
 
 def _judge(bundle: Bundle, variant: Variant, gate: Gate) -> VariantRecord:
     """By the graph that the variant names, whatever it is called."""
+    model = _model(bundle, variant)
+    if variant.precision == "fp32":
+        return gate.judge_fp32(model)
+    if variant.precision == "bf16":
+        return gate.judge_bf16(model)
+    fp32 = [_model(bundle, each) for each in bundle.manifest.variants if each.precision == "fp32"]
+    return gate.judge_fp16(model, *fp32)
+
+
+def _model(bundle: Bundle, variant: Variant) -> OnnxModel:
     model = OnnxModel(bundle.read(variant.graph), bundle.manifest.outputs)
     try:
         model.proto  # noqa: B018  # parsed here, so that it is this file's fault
     except Exception as error:  # protobuf's, which has no types
         raise BundleError(f"{bundle.path}: {variant.graph} is no ONNX graph; export it again") from error
-    if variant.precision == "fp32":
-        return gate.judge_fp32(model)
-    return gate.judge_bf16(model) if variant.precision == "bf16" else gate.judge_fp16(model)
+    return model
 
 
 def _golden_levels(bundle: Bundle, gate: Gate) -> int:

@@ -16,7 +16,7 @@ Fit = Literal["fit", "letterbox", "crop"]
 FITS: tuple[Fit, ...] = ("fit", "letterbox", "crop")
 MAX_SIZE = 2048  # pixels each way; 256 MB for one layer of 64 channels is 1024, and four times that here
 MAX_ASPECT = 8.0  # a longer picture is no ultrasound frame; at 256 pixels its short side would be below 90
-# The longest canvas is 2:1. At 3:1 a third of it is filled, and the picture still has 147 rows at 256 pixels.
+# The longest canvas is 2:1. At 3:1 a third of it is filled, and the picture still has 121 rows at 256 pixels.
 MAX_FIT_ASPECT = 3.0
 # Of the canvases, upright ones too. Between two neighbours a picture fills 89 % of a side or more.
 ASPECTS = (1.0, 5 / 4, 4 / 3, 3 / 2, 16 / 9, 2.0)

@@ -125,7 +125,7 @@ def test_training_config() -> None:
 
 def test_quality_record() -> None:
     seeds = [
-        b'{"format": "getgan-quality", "version": 1, "checkpoint_sha256": "0", "limits": {}, "variants": []}',
+        b'{"format": "getgan-quality", "version": 1, "source_sha256": "0", "limits": {}, "variants": []}',
         b'{"variants": ' + b"[" * 100_000,
     ]
     fuzz(quality_record, seeds, ROUNDS, seed=6)
