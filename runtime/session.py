@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError, UsageError
-from getgan.runtime.backends import Engine, Graph, Unsuitable
+from getgan.runtime.backends import CLOSED, Engine, Graph, Unsuitable
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores
 from getgan.runtime.manifest import PRECISIONS, Contract, Precision
@@ -71,7 +72,7 @@ class SessionInfo:
 
 
 class Session(Protocol):
-    """Runs the generator. One call at a time; a context manager."""
+    """Runs the generator, for callers in any number of threads; a context manager."""
 
     @property
     def info(self) -> SessionInfo:
@@ -88,11 +89,44 @@ class Session(Protocol):
         """
 
     def close(self) -> None:
-        """Give the memory back; may be called twice."""
+        """Give the memory back, once the calls that run have ended; may be called twice."""
 
     def __enter__(self) -> Session: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+class _Slot:
+    """An engine and the calls that are in it: it is closed when it is retired and the last one has left."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._retired = False
+
+    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]] | None:
+        """See Engine; None = retired."""
+        with self._lock:
+            if self._retired:
+                return None
+            self._calls += 1
+        try:
+            return self._engine.infer(images)
+        finally:
+            self._leave(1)
+
+    def retire(self) -> None:
+        """Take no more calls."""
+        self._retired = True
+        self._leave(0)
+
+    def _leave(self, calls: int) -> None:
+        with self._lock:
+            self._calls -= calls
+            over = self._retired and not self._calls
+        if over:
+            self._engine.close()
 
 
 class BundleSession:
@@ -103,21 +137,23 @@ class BundleSession:
     ) -> None:
         self.info = info
         self.outputs = outputs
-        self._engine: Engine | None = engine
+        self._slot: _Slot | None = _Slot(engine)
         self._contract = contract
 
     def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """See Session."""
-        if self._engine is None:
-            raise DeviceError("the session is closed; wanted an open one: open_session(bundle)")
         check_tensor(images, self._contract)
-        return self._engine.infer(np.ascontiguousarray(images))
+        images = np.ascontiguousarray(images)
+        while (slot := self._slot) is not None:
+            if (found := slot.infer(images)) is not None:
+                return found
+        raise DeviceError(CLOSED)
 
     def close(self) -> None:
         """See Session."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.retire()
 
     def __enter__(self) -> BundleSession:
         return self

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from getgan.runtime.manifest import Precision
 
+CLOSED = "the session is closed; wanted an open one: open_session(bundle)"
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -31,7 +33,7 @@ class Unsuitable(Exception):
 
 
 class Engine(Protocol):
-    """A graph that is ready to run; one call at a time."""
+    """A graph that is ready to run, for callers in any number of threads."""
 
     version: str  # "openvino 2026.4.1"
     threads: int  # CPU threads, 0 on a GPU
@@ -39,11 +41,11 @@ class Engine(Protocol):
     def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """float32 (N, 3, H, W) in [-1, 1] -> each output by name, float32, the caller's own.
 
-        DeviceError if the library fails.
+        DeviceError if the library fails, or if the engine is closed.
         """
 
     def ran_on(self) -> str:
         """After an inference: the provider and precision that really ran; DeviceError if not as asked."""
 
     def close(self) -> None:
-        """Give the memory back; may be called twice."""
+        """Give the memory back; may be called twice, and while another thread is in `infer`."""

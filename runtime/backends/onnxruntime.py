@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
-from getgan.runtime.backends import Graph, Unsuitable
+from getgan.runtime.backends import CLOSED, Graph, Unsuitable
 from getgan.runtime.backends.memory import graph_in_memory
 from getgan.runtime.devices import library_version, nvidia_gpus
 from getgan.runtime.interrupts import interrupts_wait
@@ -100,8 +100,11 @@ class OnnxRuntimeEngine:
 
     def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """See Engine."""
+        session = self._session  # a session takes calls from many threads, and lives until the last one ends
+        if session is None:
+            raise DeviceError(CLOSED)
         try:
-            found = self._session.run(list(self._outputs), {self._input: images})
+            found = session.run(list(self._outputs), {self._input: images})
         except self._errors as error:
             raise DeviceError(
                 f"{self.version} fails while it runs ({_line(error)}); {self._repair}"
