@@ -58,6 +58,13 @@ class Machine:
         """The installed version of one of LIBRARIES, "" if it is not installed."""
         return next((found.version for found in self.libraries if found.name == library), "")
 
+    def processor(self, device: str) -> str:
+        """What decides which machine code a device runs: the CPU's name and flags, or the GPU and driver."""
+        if device == "cpu":
+            return f"{self.cpu}, {self.flags}"
+        index = int(device.removeprefix("cuda:"))
+        return next((str(gpu) for gpu in self.gpus if gpu.index == index), device)
+
 
 def machine() -> Machine:
     """Look; no backend is imported, and nvidia-smi is the only program started."""

@@ -6,55 +6,29 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError, UsageError
-from getgan.runtime.backends import CLOSED, Engine, Graph, Unsuitable
+from getgan.runtime.backends import CLOSED, Candidate, Engine, Graph, Unsuitable
+from getgan.runtime.backends.catalog import BACKEND_NAMES, backend_of, candidates
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.devices import available_cores
-from getgan.runtime.manifest import PRECISIONS, Contract, Precision
+from getgan.runtime.devices import available_cores, machine
+from getgan.runtime.manifest import PRECISIONS, Manifest, Precision
+from getgan.runtime.outputs import shape_fault
 from getgan.runtime.pixels import check_tensor
-from getgan.runtime.selftest import SelfTest, golden_of, self_test
+from getgan.runtime.selftest import GoldenPair, SelfTest, golden_of, self_test
 
-Backend = Literal["openvino", "onnxruntime"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
 MAX_THREADS = 1024
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A way to run a bundle."""
-
-    backend: Backend
-    device: Literal["cpu", "cuda"]
-    precision: Precision
-    only_named: bool = False  # runs if its precision is asked for by name
-
-    def __str__(self) -> str:
-        return f"{self.backend} {self.device} {self.precision}"
-
-
-# Fastest first. CPU, measured on a GET-GAN (ngf 64, 256x256, 2 threads of a Zen 5 server): OpenVINO bf16
-# 0.112 s, OpenVINO fp32 0.224 s, ONNX Runtime fp32 0.285 s. An fp16 graph wins nothing on an x86 CPU: ONNX
-# Runtime (1.32, by its own profile) widens every value and computes all of it in fp32.
-CANDIDATES = (
-    Candidate("onnxruntime", "cuda", "fp16"),
-    Candidate("onnxruntime", "cuda", "fp32"),
-    Candidate("openvino", "cpu", "bf16"),
-    Candidate("openvino", "cpu", "fp32"),
-    Candidate("onnxruntime", "cpu", "fp32"),
-    Candidate("onnxruntime", "cpu", "fp16", only_named=True),
-)
 
 
 @dataclass(frozen=True)
 class SessionInfo:
     """What runs, and why; known after a real inference."""
 
-    backend: Backend
+    backend: str
     device: str  # "cpu" or "cuda:N"
     precision: Precision
     provider: str
@@ -132,26 +106,68 @@ class _Slot:
 class BundleSession:
     """The session of `open_session`."""
 
-    def __init__(
-        self, engine: Engine, contract: Contract, outputs: tuple[str, ...], info: SessionInfo
-    ) -> None:
-        self.info = info
-        self.outputs = outputs
-        self._slot: _Slot | None = _Slot(engine)
-        self._contract = contract
+    info: SessionInfo
+
+    def __init__(self, manifest: Manifest, golden: GoldenPair) -> None:
+        self.outputs: tuple[str, ...] = manifest.outputs
+        self._manifest = manifest
+        self._golden = golden
+        self._slot: _Slot | None = None
+        self._closed = False
+        self._lock = threading.Lock()
 
     def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """See Session."""
-        check_tensor(images, self._contract)
+        check_tensor(images, self._manifest.contract)
         images = np.ascontiguousarray(images)
         while (slot := self._slot) is not None:
             if (found := slot.infer(images)) is not None:
+                if fault := shape_fault(found, images.shape):
+                    raise DeviceError(f"{self.info.version}: {fault}; run `getgan verify` on the bundle")
                 return found
         raise DeviceError(CLOSED)
 
+    def replace(
+        self,
+        engine: Engine,
+        candidate: Candidate,
+        why: str,
+        skipped: Sequence[str] = (),
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """Run another engine from the next call on, once it has shown the golden image; `info` tells of it.
+
+        Calls that run end in the one they began in. The engine is the session's from here on: where it fails
+        it is closed, the one before stays, and DeviceError says what was wrong.
+        """
+        try:
+            provider, result = self_test(engine, self._golden, self._manifest.variant(candidate.precision))
+            info = SessionInfo(
+                backend=candidate.backend,
+                device=candidate.device,
+                precision=candidate.precision,
+                provider=provider,
+                version=engine.version,
+                threads=engine.threads,
+                why=why,
+                self_test=result,
+                skipped=tuple(skipped),
+                warnings=tuple(warnings),
+            )
+            with self._lock:
+                if self._closed:
+                    raise DeviceError(CLOSED)
+                before, self._slot, self.info = self._slot, _Slot(engine), info
+        except BaseException:
+            engine.close()
+            raise
+        if before is not None:
+            before.retire()
+
     def close(self) -> None:
         """See Session."""
-        slot, self._slot = self._slot, None
+        with self._lock:
+            slot, self._slot, self._closed = self._slot, None, True
         if slot is not None:
             slot.retire()
 
@@ -164,74 +180,59 @@ class BundleSession:
 
 def open_session(
     bundle: Bundle, *, device: str = "auto", precision: str = "auto", backend: str = "auto", threads: int = 0
-) -> Session:
-    """The first of CANDIDATES that the bundle accepted and that shows the golden image on this machine.
+) -> BundleSession:
+    """The fastest candidate that the bundle accepted and that shows the golden image on this machine.
 
     device: auto, cpu, cuda, cuda:N. precision: auto, fp32, fp16, bf16. backend: auto, openvino, onnxruntime.
     threads: of the CPU, 0 = all cores that this process may use. What is named is kept: DeviceError says why
     it cannot run. Under auto the next candidate is taken, and `info` tells of those before it. BundleError
     for a damaged bundle or a named precision that the gate did not accept; ConfigError for an unknown name.
     """
-    wanted, gpu = _wanted(device, precision, backend)
+    wanted = _wanted(device, precision, backend)
     if not 0 <= threads <= MAX_THREADS:
         raise UsageError(f"found {threads} threads; wanted 0 (all cores) to {MAX_THREADS}")
     if precision != "auto":
         bundle.manifest.variant(precision)
-    golden = golden_of(bundle)
+    this = machine()
+    session = BundleSession(bundle.manifest, golden_of(bundle))
     skipped: list[str] = []
     faults: list[str] = []
     for candidate in wanted:
+        library = backend_of(candidate)
         try:
-            engine = _engine(candidate, bundle, threads or available_cores(), gpu)
+            graph = _graph(bundle, candidate)
+            library.check(candidate, this)
+            engine = library.open(graph, candidate, threads or available_cores())
+            session.replace(engine, candidate, _why(candidate, device, precision, backend), skipped, faults)
         except Unsuitable as reason:
             skipped.append(f"{candidate}: {reason}")
-            continue
         except DeviceError as fault:
             faults.append(f"{candidate}: {fault}")
-            continue
-        try:
-            provider, result = self_test(engine, golden, candidate.precision)
-        except DeviceError as fault:
-            engine.close()
-            faults.append(f"{candidate}: {fault}")
-            continue
-        info = SessionInfo(
-            backend=candidate.backend,
-            device="cpu" if candidate.device == "cpu" else f"cuda:{gpu}",
-            precision=candidate.precision,
-            provider=provider,
-            version=engine.version,
-            threads=engine.threads,
-            why=_why(candidate, (device, precision, backend), skipped, faults),
-            self_test=result,
-            skipped=tuple(skipped),
-            warnings=tuple(faults),
-        )
-        return BundleSession(engine, bundle.manifest.contract, bundle.manifest.outputs, info)
+        else:
+            return session
     asked = f"device {device}, precision {precision}, backend {backend}"
     raise DeviceError(f"{bundle.path}: nothing runs it here with {asked}: {_listed(faults + skipped)}")
 
 
-def _wanted(device: str, precision: str, backend: str) -> tuple[list[Candidate], int]:
-    """The candidates that the names leave, and the GPU's index."""
-    place = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,3})", device)
+def _wanted(device: str, precision: str, backend: str) -> list[Candidate]:
+    """The candidates that the names leave."""
+    place = re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,3}", device)
     if place is None:
         raise UsageError(f"found device {device!r:.40}; wanted auto, cpu, cuda or cuda:N")
     _check_name("precision", precision, PRECISIONS)
-    _check_name("backend", backend, BACKENDS)
+    _check_name("backend", backend, BACKEND_NAMES)
+    devices = {"auto": ("cuda:0", "cpu"), "cuda": ("cuda:0",)}.get(device, (device,))
     found = [
         candidate
-        for candidate in CANDIDATES
-        if (place[1] or "cuda") in ("auto", candidate.device)
-        and precision
-        in (("auto", candidate.precision) if not candidate.only_named else (candidate.precision,))
+        for candidate in candidates(devices)
+        if precision in (candidate.precision, "" if candidate.only_named else "auto")
         and backend in ("auto", candidate.backend)
     ]
     if not found:
-        ways = ", ".join(str(candidate) for candidate in CANDIDATES)
+        ways = ", ".join(str(candidate) for candidate in candidates(("cuda:0", "cpu")))
         asked = f"device {device}, precision {precision}, backend {backend}"
         raise DeviceError(f"found no way to run with {asked}; there are: {ways}")
-    return found, int(place[2] or 0)
+    return found
 
 
 def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
@@ -239,9 +240,7 @@ def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
         raise UsageError(f"found {kind} {name!r:.40}; wanted auto, {', '.join(known)}")
 
 
-def _engine(candidate: Candidate, bundle: Bundle, threads: int, gpu: int) -> Engine:
-    from getgan.runtime.backends import onnxruntime, openvino
-
+def _graph(bundle: Bundle, candidate: Candidate) -> Graph:
     manifest, precision = bundle.manifest, candidate.precision
     variant = next((variant for variant in manifest.variants if variant.precision == precision), None)
     if variant is None:
@@ -250,21 +249,14 @@ def _engine(candidate: Candidate, bundle: Bundle, threads: int, gpu: int) -> Eng
         )
         raise Unsuitable(f"the bundle holds no {precision} ({refused})")
     path = variant.graph
-    graph = Graph(lambda: bundle.read(path), precision, manifest.input, manifest.outputs)
-    if candidate.backend == "openvino":
-        openvino.check(precision)
-        return openvino.OpenVinoEngine(graph, threads)
-    index = None if candidate.device == "cpu" else gpu
-    onnxruntime.check(precision, index)
-    return onnxruntime.OnnxRuntimeEngine(graph, threads, index)
+    sha256 = manifest.files[path].sha256
+    return Graph(lambda: bundle.read(path), precision, manifest.input, manifest.outputs, sha256)
 
 
-def _why(candidate: Candidate, asked: tuple[str, str, str], skipped: list[str], faults: list[str]) -> str:
+def _why(candidate: Candidate, *asked: str) -> str:
     named = [name for name in asked if name != "auto"]
     among = f" of those with {', '.join(named)}" if named else ""
-    why = f"{candidate} is the fastest way{among} that the bundle accepted and that passed its self-test here"
-    others = faults + skipped
-    return f"{why}; not {_listed(others)}" if others else why
+    return f"{candidate} is the fastest way{among} that the bundle accepted and that passed its self-test"
 
 
 def _listed(reasons: list[str]) -> str:

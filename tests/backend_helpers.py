@@ -11,9 +11,9 @@ from importlib.util import find_spec
 
 import pytest
 
-from getgan.runtime.session import BACKENDS
+from getgan.runtime.backends.catalog import BACKEND_NAMES
 
-INSTALLED = tuple(name for name in BACKENDS if find_spec(name))
+INSTALLED = tuple(name for name in BACKEND_NAMES if find_spec(name))
 
 _promised = os.environ.get("GETGAN_TEST_BACKENDS")
 if _promised is not None and set(_promised.split(",")) - {""} != set(INSTALLED):

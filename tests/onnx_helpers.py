@@ -1,7 +1,6 @@
 """ONNX graphs as bytes without the onnx package, so that the runtime's tests need none.
 
-Field numbers are those of onnx.proto3, as in getgan.runtime.doctor.onnxbytes, which this extends by what a
-generator needs: several outputs, sides that are names, attributes that are text.
+Field numbers are those of onnx.proto3 (ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto).
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
-
-from getgan.runtime.doctor.onnxbytes import _bytes, _integer
 
 FLOAT, FLOAT16 = 1, 10
 KINDS = {"float32": FLOAT, "int64": 7, "float16": FLOAT16}
@@ -66,3 +63,20 @@ def _value(name: str, sides: Sides) -> bytes:
         _bytes(1, _bytes(2, side.encode()) if isinstance(side, str) else _integer(1, side)) for side in sides
     )
     return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _integer(1, FLOAT) + _bytes(2, shape)))
+
+
+def _integer(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field: int, data: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    data = bytearray()
+    while value > 127:
+        data.append(value & 127 | 128)
+        value >>= 7
+    data.append(value)
+    return bytes(data)

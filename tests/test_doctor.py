@@ -14,11 +14,12 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from backend_helpers import INSTALLED, needs_onnxruntime
 from bundle_helpers import make_bundle, replace_file
 
+from getgan.runtime.backends import Candidate
+from getgan.runtime.backends.catalog import candidates
 from getgan.runtime.devices import Gpu, Library, Machine, library_version
 from getgan.runtime.doctor import backends as doctor_backends
 from getgan.runtime.doctor import files as doctor_files
@@ -26,9 +27,7 @@ from getgan.runtime.doctor import machine as doctor_machine
 from getgan.runtime.doctor import probe
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.doctor.diagnosis import check_lines, diagnose
-from getgan.runtime.doctor.onnxbytes import Node, onnx_model
 from getgan.runtime.doctor.probe import Probe, probe_here
-from getgan.runtime.session import CANDIDATES, Candidate
 
 GPU = Gpu(0, "NVIDIA T4", 15_000, "550.1", "7.5")
 CPU_FP32 = Candidate("onnxruntime", "cpu", "fp32")
@@ -117,28 +116,20 @@ def test_text_shows_the_repair_below_the_fault() -> None:
 # --- the probe ------------------------------------------------------------------------------------------
 
 
-def test_the_handmade_graph_is_sound_onnx() -> None:
-    onnx = pytest.importorskip("onnx")
-    for half in (False, True):
-        model = onnx.load_from_string(probe._graph(probe._weights(), half=half))
-        onnx.checker.check_model(model, full_check=True)
+def test_the_shipped_graphs_are_what_their_script_makes() -> None:
+    pytest.importorskip("onnx")
+    from getgan.export.probegraphs import probe_model
 
-
-def test_large_numbers_in_handmade_onnx() -> None:
-    onnx = pytest.importorskip("onnx")
-    constant = np.arange(300, dtype=np.float32).reshape(300, 1)
-    data = onnx_model([Node("MatMul", ("x", "w"), "y", {})], {"w": constant}, ("x", (1, 300)), ("y", (1, 1)))
-    model = onnx.load_from_string(data)
-    onnx.checker.check_model(model, full_check=True)
-    assert np.array_equal(onnx.numpy_helper.to_array(model.graph.initializer[0]), constant)
+    assert probe.probe_graph("fp32") == probe.probe_graph("bf16") == probe_model(half=False)
+    assert probe.probe_graph("fp16") == probe_model(half=True)
 
 
 @needs_onnxruntime
 def test_a_backend_that_computes_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert probe_here("onnxruntime", "cpu", "fp32").ok
+    assert probe_here(CPU_FP32).ok
     right = probe._by_numpy
     monkeypatch.setattr(probe, "_by_numpy", lambda image, weights: right(image, weights) + 2e-5)
-    wrong = probe_here("onnxruntime", "cpu", "fp32")
+    wrong = probe_here(CPU_FP32)
     assert not wrong.ok and wrong.found.startswith("computes wrongly: onnxruntime")
 
 
@@ -161,7 +152,7 @@ def test_a_backend_that_dies_does_not_take_the_doctor_along(
     monkeypatch.setattr(probe, "TIMEOUT_S", 1.0)
     result = probe.probe(CPU_FP32)
     assert not result.ok and message in result.found and "\n" not in result.found
-    check = doctor_backends._checked("x", CPU_FP32, result)
+    check = doctor_backends._checked(CPU_FP32, result)
     assert (check.status, check.repair) == ("fault", "pip install --force-reinstall onnxruntime")
 
 
@@ -188,8 +179,8 @@ def test_a_missing_cuda_library_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     spec = types.SimpleNamespace(submodule_search_locations=[str(capi.parent)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
     assert doctor_backends.missing_cuda_library() == "libcudnn.so.9"
-    cuda = Candidate("onnxruntime", "cuda", "fp32")
-    check = doctor_backends._checked("x", cuda, Probe(False, "fell back to CPU"))
+    cuda = Candidate("onnxruntime", "cuda:0", "fp32")
+    check = doctor_backends._checked(cuda, Probe(False, "fell back to CPU"))
     assert check.status == "fault" and "does not find libcudnn.so.9" in check.found
     assert check.repair == "pip install -U 'onnxruntime-gpu[cuda,cudnn]'"
 
@@ -201,16 +192,17 @@ def test_sonames_in_loader_messages() -> None:
 
 
 def test_each_gpu_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[tuple[str, int]] = []
+    tried: list[str] = []
 
-    def note(candidate: Candidate, gpu: int) -> Probe:
-        tried.append((candidate.device, gpu))
+    def note(candidate: Candidate) -> Probe:
+        tried.append(candidate.device)
         return Probe(True, "fine")
 
     monkeypatch.setattr(doctor_backends, "probe", note)
     checks = [check for _, check in doctor_backends.checks(machine(gpus=(GPU, GPU)))]
-    cuda = [candidate for candidate in CANDIDATES if candidate.device == "cuda"]
-    assert tried.count(("cuda", 0)) == tried.count(("cuda", 1)) == len(cuda)
+    on_one = len(candidates(["cuda:0"]))
+    assert tried.count("cuda:0") == tried.count("cuda:1") == on_one > 0
+    assert tried.count("cpu") == len(candidates(["cpu"]))
     assert named(checks, "onnxruntime cuda:1 fp16").status == "ok"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.session import Session, open_session
+from getgan.runtime.session import open_session
 
 pytestmark = needs_backend
 OUTPUTS = ("face", "occlusion")

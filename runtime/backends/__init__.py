@@ -1,17 +1,20 @@
-"""One file per library that runs graphs: it opens a graph in one precision on one device, or says why not."""
+"""One file per library that runs graphs: the ways it knows, whether it can here, how it is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.runtime.devices import Machine
 from getgan.runtime.manifest import Precision
 
 CLOSED = "the session is closed; wanted an open one: open_session(bundle)"
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,21 @@ class Graph:
     precision: Precision
     input: str
     outputs: tuple[str, ...]
+    sha256: str = ""  # of its bytes; "" = unknown, and then it has no key
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to run a graph."""
+
+    backend: str
+    device: str  # "cpu" or "cuda:N"
+    precision: Precision
+    rank: int = 0  # the smallest is tried first: the fastest
+    only_named: bool = False  # runs if its precision is asked for by name
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.device} {self.precision}"
 
 
 class Unsuitable(Exception):
@@ -49,3 +67,40 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back; may be called twice, and while another thread is in `infer`."""
+
+
+class Backend(Protocol):
+    """A library that runs graphs; nothing of it is imported before `open`."""
+
+    name: str
+
+    def candidates(self, device: str) -> tuple[Candidate, ...]:
+        """The ways it knows on "cpu" or "cuda:N", whether or not this machine has that."""
+
+    def check(self, candidate: Candidate, machine: Machine) -> None:
+        """Unsuitable, with the reason and the command that helps, if the machine cannot run the candidate."""
+
+    def key(self, graph: Graph, candidate: Candidate, machine: Machine, shapes: Sequence[Shape] = ()) -> str:
+        """Equal for what is the same graph, run in the same way, by the same library, on the same processor.
+
+        shapes: those that it is prepared for; none = any.
+        """
+
+    def open(self, graph: Graph, candidate: Candidate, threads: int) -> Engine:
+        """Load the graph; DeviceError if the library fails, Unsuitable as `check`."""
+
+
+def key_of(
+    graph: Graph, candidate: Candidate, version: str, machine: Machine, shapes: Sequence[Shape]
+) -> str:
+    """The SHA-256, in hexadecimal, of everything that a compiled graph depends on."""
+    if not graph.sha256:
+        raise ValueError("a graph without its SHA-256 has no key")
+    parts = (
+        graph.sha256,
+        f"{candidate.backend} {version}",
+        f"{candidate.device} {candidate.precision}",
+        machine.processor(candidate.device),
+        f"{graph.input} {graph.outputs} {tuple(shapes)}",
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
-from getgan.runtime.backends import CLOSED, Graph, Unsuitable
+from getgan.runtime.backends import CLOSED, Candidate, Engine, Graph, Shape, Unsuitable, key_of
 from getgan.runtime.backends.memory import graph_in_memory
-from getgan.runtime.devices import library_version, nvidia_gpus
+from getgan.runtime.devices import Machine, library_version
 from getgan.runtime.interrupts import interrupts_wait
-from getgan.runtime.manifest import Precision
 
 BOTH = (
     "onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
@@ -23,24 +23,50 @@ BOTH = (
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
-def check(precision: Precision, gpu: int | None) -> None:
-    """Unsuitable unless a fitting onnxruntime is installed, and for a GPU there is one; nothing imported."""
-    cpu_package, gpu_package = library_version("onnxruntime"), library_version("onnxruntime-gpu")
-    if precision == "bf16":
-        raise Unsuitable("ONNX Runtime has no bf16 convolutions; wanted fp32 or fp16")
-    if gpu is None:
-        if not cpu_package and not gpu_package:
-            raise Unsuitable("onnxruntime is not installed: pip install onnxruntime")
-        return
-    gpus, why = nvidia_gpus()
-    if gpu >= len(gpus):
-        present = ", ".join(f"cuda:{found.index} ({found.name})" for found in gpus)
-        raise Unsuitable(f"no GPU {gpu} here: {f'there is {present}' if gpus else why}")
-    if not gpu_package:
-        swap = "pip uninstall -y onnxruntime, then " if cpu_package else ""
-        raise Unsuitable(f"onnxruntime-gpu is not installed: {swap}pip install onnxruntime-gpu")
-    if cpu_package:
-        raise Unsuitable(BOTH.format(package="onnxruntime-gpu"))
+class OnnxRuntime:
+    """See Backend."""
+
+    name = "onnxruntime"
+
+    def candidates(self, device: str) -> tuple[Candidate, ...]:
+        """See Backend; it has no bf16 convolutions."""
+        if device != "cpu":
+            return (Candidate(self.name, device, "fp16", 1), Candidate(self.name, device, "fp32", 2))
+        # Milliseconds, measured as OpenVINO's. An fp16 graph wins nothing on an x86 CPU: ONNX Runtime (1.32,
+        # by its own profile) widens every value and computes all of it in fp32.
+        fp16 = Candidate(self.name, device, "fp16", 286, only_named=True)
+        return (Candidate(self.name, device, "fp32", 285), fp16)
+
+    def check(self, candidate: Candidate, machine: Machine) -> None:
+        """See Backend."""
+        cpu_package, gpu_package = machine.version("onnxruntime"), machine.version("onnxruntime-gpu")
+        gpu = gpu_index(candidate.device)
+        if gpu is None:
+            if not cpu_package and not gpu_package:
+                raise Unsuitable("onnxruntime is not installed: pip install onnxruntime")
+            return
+        if gpu >= len(machine.gpus):
+            present = ", ".join(f"cuda:{found.index} ({found.name})" for found in machine.gpus)
+            raise Unsuitable(f"no GPU {gpu} here: {f'there is {present}' if present else machine.gpus_note}")
+        if not gpu_package:
+            swap = "pip uninstall -y onnxruntime, then " if cpu_package else ""
+            raise Unsuitable(f"onnxruntime-gpu is not installed: {swap}pip install onnxruntime-gpu")
+        if cpu_package:
+            raise Unsuitable(BOTH.format(package="onnxruntime-gpu"))
+
+    def key(self, graph: Graph, candidate: Candidate, machine: Machine, shapes: Sequence[Shape] = ()) -> str:
+        """See Backend."""
+        versions = f"{machine.version('onnxruntime')} {machine.version('onnxruntime-gpu')}"
+        return key_of(graph, candidate, versions, machine, shapes)
+
+    def open(self, graph: Graph, candidate: Candidate, threads: int) -> Engine:
+        """See Backend."""
+        return OnnxRuntimeEngine(graph, threads, gpu_index(candidate.device))
+
+
+def gpu_index(device: str) -> int | None:
+    """3 of "cuda:3"; None = the CPU."""
+    return None if device == "cpu" else int(device.removeprefix("cuda:"))
 
 
 class OnnxRuntimeEngine:

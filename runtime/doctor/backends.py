@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from getgan.errors import GetganError
+from getgan.runtime.backends import Candidate
+from getgan.runtime.backends.catalog import candidates
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import Machine
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.doctor.probe import Probe, probe
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.pipeline import Pipeline
-from getgan.runtime.session import CANDIDATES, Candidate, open_session
+from getgan.runtime.session import open_session
 
 RATE_FRAMES = 3
 CUDA_REPAIR = "pip install -U 'onnxruntime-gpu[cuda,cudnn]'"
@@ -24,11 +26,9 @@ CUDA_REPAIR = "pip install -U 'onnxruntime-gpu[cuda,cudnn]'"
 
 def checks(this: Machine) -> Iterator[tuple[Candidate, Check]]:
     """Run a few convolutions in each way that getgan knows, on each GPU."""
-    for candidate in CANDIDATES:
-        gpus = range(max(1, len(this.gpus))) if candidate.device == "cuda" else range(1)
-        for gpu in gpus:
-            name = str(candidate) if gpu == 0 else str(candidate).replace("cuda", f"cuda:{gpu}")
-            yield candidate, _checked(name, candidate, probe(candidate, gpu))
+    gpus = [f"cuda:{number}" for number in range(max(1, len(this.gpus)))]
+    for candidate in candidates([*gpus, "cpu"]):
+        yield candidate, _checked(candidate, probe(candidate))
 
 
 def bundle_checks(path: Path, working: Sequence[Candidate], threads: int) -> Iterator[Check]:
@@ -94,12 +94,13 @@ def missing_soname(message: str) -> str:
     return found[1] if found else ""
 
 
-def _checked(name: str, candidate: Candidate, result: Probe) -> Check:
+def _checked(candidate: Candidate, result: Probe) -> Check:
+    name = str(candidate)
     if result.ok:
         return Check(name, "ok", result.found)
     if result.unsuitable:
         return Check(name, "none", result.found)
-    if candidate.device == "cuda":
+    if candidate.device != "cpu":
         missing = missing_cuda_library()
         found = f"{result.found}; the loader does not find {missing}" if missing else result.found
         return Check(name, "fault", found, CUDA_REPAIR)

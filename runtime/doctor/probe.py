@@ -9,16 +9,17 @@ import itertools
 import subprocess
 import sys
 import time
+from importlib.resources import files
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
-from getgan.runtime.backends import Engine, Graph, Unsuitable
-from getgan.runtime.doctor.onnxbytes import Node, onnx_model
+from getgan.runtime.backends import Candidate, Graph, Unsuitable
+from getgan.runtime.backends.catalog import backend_of
+from getgan.runtime.devices import machine
 from getgan.runtime.manifest import Precision
-from getgan.runtime.session import Candidate
 
 SIZE = 32  # pixels each way
 CHANNELS = 16
@@ -36,15 +37,14 @@ class Probe(msgspec.Struct, frozen=True):
     unsuitable: bool = False  # it is not for this machine, for a plain reason
 
 
-def probe(candidate: Candidate, gpu: int = 0) -> Probe:
+def probe(candidate: Candidate) -> Probe:
     """Run it in another process: a library for another CPU or driver does not raise, it dies or hangs."""
-    device = candidate.device if candidate.device == "cpu" else f"cuda:{gpu}"
     command = [
         sys.executable,
         "-m",
         "getgan.runtime.doctor.probe",
         candidate.backend,
-        device,
+        candidate.device,
         candidate.precision,
     ]
     try:
@@ -66,13 +66,15 @@ def probe(candidate: Candidate, gpu: int = 0) -> Probe:
         return Probe(False, f"its process {how} {': ' + said[0][:200] if said else ''}".rstrip())
 
 
-def probe_here(backend: str, device: str, precision: Precision) -> Probe:
+def probe_here(candidate: Candidate) -> Probe:
     """The same in this process."""
     image = np.random.default_rng(0).uniform(-1.0, 1.0, (1, 3, SIZE, SIZE)).astype(np.float32)
-    weights = _weights()
-    graph = Graph(lambda: _graph(weights, half=precision == "fp16"), precision, "image", ("face",))
+    precision = candidate.precision
+    graph = Graph(lambda: probe_graph(precision), precision, "image", ("face",))
+    backend = backend_of(candidate)
     try:
-        engine = _engine(backend, device, graph)
+        backend.check(candidate, machine())
+        engine = backend.open(graph, candidate, 1)
         start = time.perf_counter()
         output = engine.infer(image)["face"]
         seconds = time.perf_counter() - start
@@ -82,25 +84,15 @@ def probe_here(backend: str, device: str, precision: Precision) -> Probe:
         return Probe(False, str(reason), unsuitable=True)
     except DeviceError as error:
         return Probe(False, str(error))
-    wanted = _by_numpy(image, weights)
+    wanted = _by_numpy(image, probe_weights())
     if output.shape != wanted.shape or not np.isfinite(output).all():
         return Probe(False, f"gave {output.shape} with NaN or infinity; wanted finite {wanted.shape}")
     error_found = float(np.abs(output - wanted).max())
     ran = f"{engine.version}, {provider}, {1000 * seconds:.1f} ms, max error {error_found:.1e}"
     if error_found > TOLERANCE[precision]:
         return Probe(False, f"computes wrongly: {ran}, wanted at most {TOLERANCE[precision]:.0e}")
-    return Probe(True, ran + (_openvino_default() if backend == "openvino" and precision == "fp32" else ""))
-
-
-def _engine(backend: str, device: str, graph: Graph) -> Engine:
-    from getgan.runtime.backends import onnxruntime, openvino
-
-    if backend == "openvino":
-        openvino.check(graph.precision)
-        return openvino.OpenVinoEngine(graph, 1)
-    gpu = None if device == "cpu" else int(device.removeprefix("cuda:"))
-    onnxruntime.check(graph.precision, gpu)
-    return onnxruntime.OnnxRuntimeEngine(graph, 1, gpu)
+    openvino = candidate.backend == "openvino" and precision == "fp32"
+    return Probe(True, ran + (_openvino_default() if openvino else ""))
 
 
 def _openvino_default() -> str:
@@ -115,31 +107,24 @@ def _openvino_default() -> str:
     )
 
 
-def _weights() -> list[NDArray[np.float32]]:
-    """Of the convolutions, (out, in, 3, 3)."""
-    generator = np.random.default_rng(1)
+def probe_graph(precision: Precision) -> bytes:
+    """The shipped ONNX file: image → three convolutions → tanh → face, float32 outside; fp16: inside too.
+
+    `python -m getgan.export.probegraphs FOLDER` makes both files.
+    """
+    name = f"probe-{'fp16' if precision == 'fp16' else 'fp32'}.onnx"
+    return files("getgan.runtime.doctor").joinpath(name).read_bytes()
+
+
+def probe_weights() -> list[NDArray[np.float32]]:
+    """Of the convolutions, (out, in, 3, 3): by a rule in whole numbers, equal with every numpy."""
     sides = [3, CHANNELS, CHANNELS, 3]
-    shapes = [(after, before, 3, 3) for before, after in itertools.pairwise(sides)]
-    return [(generator.normal(0.0, 1.0, s) / np.sqrt(9 * s[1])).astype(np.float32) for s in shapes]
-
-
-def _graph(weights: list[NDArray[np.float32]], *, half: bool) -> bytes:
-    """image → three convolutions → tanh → face, float32 outside; half: float16 inside."""
-    nodes: list[Node] = []
-    constants: dict[str, NDArray[np.float32] | NDArray[np.float16]] = {}
-    last = "image"
-    if half:
-        nodes.append(Node("Cast", ("image",), "inner", {"to": 10}))  # FLOAT16
-        last = "inner"
-    for number, weight in enumerate(weights):
-        constants[f"w{number}"] = weight.astype(np.float16) if half else weight
-        nodes.append(Node("Conv", (last, f"w{number}"), f"c{number}", {"pads": [1, 1, 1, 1]}))
-        last = f"c{number}"
-    nodes.append(Node("Tanh", (last,), "tanh" if half else "face", {}))
-    if half:
-        nodes.append(Node("Cast", ("tanh",), "face", {"to": 1}))  # FLOAT
-    shape = (1, 3, SIZE, SIZE)
-    return onnx_model(nodes, constants, ("image", shape), ("face", shape))
+    weights = []
+    for before, after in itertools.pairwise(sides):
+        number = np.arange(after * before * 9, dtype=np.int64).reshape(after, before, 3, 3)
+        even = (number * 7919 % 2003) / 2003 - 0.5  # spread evenly over [-0.5, 0.5)
+        weights.append((even * np.sqrt(12.0 / (9 * before))).astype(np.float32))
+    return weights
 
 
 def _by_numpy(image: NDArray[np.float32], weights: list[NDArray[np.float32]]) -> NDArray[np.float64]:
@@ -152,4 +137,6 @@ def _by_numpy(image: NDArray[np.float32], weights: list[NDArray[np.float32]]) ->
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.encode(probe_here(*sys.argv[1:])) + b"\n")  # type: ignore[arg-type]
+    names = dict(zip(("backend", "device", "precision"), sys.argv[1:], strict=True))
+    answer = probe_here(msgspec.convert(names, Candidate))
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
