@@ -14,11 +14,11 @@ from getgan.runtime.backends import Engine
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.geometry import MAX_SIZE
 from getgan.runtime.images import image_from_bytes
-from getgan.runtime.manifest import Variant
+from getgan.runtime.manifest import Limits, Variant
 from getgan.runtime.metrics import SSIM_WINDOW
 from getgan.runtime.outputs import shape_fault, value_fault
-from getgan.runtime.pixels import check_tensor, image_from_tensor, tensor_from_images
-from getgan.runtime.quality import difference, missed, recorded_threshold
+from getgan.runtime.pixels import check_tensor, image_from_tensor, map_from_tensor, tensor_from_images
+from getgan.runtime.quality import difference, limits_elsewhere, missed
 
 
 @dataclass(frozen=True)
@@ -39,30 +39,32 @@ class GoldenPair:
     name: str
     input: NDArray[np.uint8]
     output: NDArray[np.uint8]
+    occlusion: NDArray[np.uint8] | None = None  # (h, w), 255 = hidden; None = the bundle has none
 
 
 def golden_of(bundle: Bundle) -> GoldenPair:
     """The bundle's first golden pair; one is enough, since each costs an inference at every start."""
     golden = bundle.manifest.golden[0]
-    pictures = []
-    for name in (golden.input, golden.output):
-        try:
-            pictures.append(image_from_bytes(bundle.read(name)))
-        except DataError as error:
-            raise BundleError(
-                f"{bundle.path}: golden image {name} {error}; export the bundle again"
-            ) from error
+    source, output = _picture(bundle, golden.input), _picture(bundle, golden.output)
     try:
-        check_tensor(tensor_from_images(pictures[:1]), bundle.manifest.contract)
+        check_tensor(tensor_from_images([source]), bundle.manifest.contract)
     except ConfigError as error:
         raise BundleError(f"{bundle.path}: golden image {golden.input}: {error}; export it again") from error
-    sides = pictures[0].shape[:2]
-    if pictures[0].shape != pictures[1].shape or min(sides) < SSIM_WINDOW or max(sides) > MAX_SIZE:
-        shapes = f"{pictures[0].shape} -> {pictures[1].shape}"
+    sides = source.shape[:2]
+    if source.shape != output.shape or min(sides) < SSIM_WINDOW or max(sides) > MAX_SIZE:
+        shapes = f"{source.shape} -> {output.shape}"
         raise BundleError(
             f"{bundle.path}: found golden images of {shapes}; wanted one size, {SSIM_WINDOW} to {MAX_SIZE}"
         )
-    return GoldenPair(golden.name, *pictures)
+    occlusion = _picture(bundle, golden.occlusion)[..., 0] if golden.occlusion else None
+    return GoldenPair(golden.name, source, output, occlusion)
+
+
+def _picture(bundle: Bundle, name: str) -> NDArray[np.uint8]:
+    try:
+        return image_from_bytes(bundle.read(name))
+    except DataError as error:
+        raise BundleError(f"{bundle.path}: golden image {name} {error}; export the bundle again") from error
 
 
 def self_test(engine: Engine, golden: GoldenPair, variant: Variant) -> tuple[str, SelfTest]:
@@ -75,24 +77,38 @@ def self_test(engine: Engine, golden: GoldenPair, variant: Variant) -> tuple[str
     outputs = engine.infer(images)
     seconds = time.perf_counter() - start
     provider = engine.ran_on()
-    fault = shape_fault(outputs, images.shape) or _fault({n: a[0] for n, a in outputs.items()}, golden)
+    limits = limits_elsewhere(variant.figures)
+    fault = shape_fault(outputs, images.shape) or _fault(outputs, golden, limits)
     if fault:
         raise DeviceError(f"golden image {golden.name}: {fault}")
     found = difference(image_from_tensor(outputs["face"][0]), golden.output)
-    wrong = missed(recorded_threshold(variant.figures), found)
+    wrong = missed(limits, found)
     if wrong:
         what = f"golden image {golden.name} comes out differently on this machine"
         raise DeviceError(f"{what}: {', '.join(wrong)}; run `getgan verify` on the bundle")
     return provider, SelfTest(golden.name, found.max_levels, found.psnr, found.ssim, seconds)
 
 
-def _fault(outputs: Mapping[str, NDArray[np.float32]], golden: GoldenPair) -> str:
-    """What is wrong with the values of any output (C, H, W), in words."""
+def _fault(outputs: Mapping[str, NDArray[np.float32]], golden: GoldenPair, limits: Limits) -> str:
+    """What is wrong with the values of any output, in words."""
     for name, array in outputs.items():
         if fault := value_fault(name, array):
             return fault
-        # The right picture is known of the face only. Of another output it is known that a golden image has
-        # parts that differ, so that one value everywhere is a branch that does not work.
-        if float(array.min()) == float(array.max()):
+        if name == "occlusion" and golden.occlusion is not None:
+            if fault := _occlusion_fault(array[0], golden.occlusion, limits):
+                return fault
+        # Where the right map is not known: a golden image has parts that differ, so one value everywhere is a
+        # branch that does not work.
+        elif float(array.min()) == float(array.max()):
             return f"the output {name} is {float(array.flat[0]):.3g} everywhere"
+    return ""
+
+
+def _occlusion_fault(occlusion: NDArray[np.float32], golden: NDArray[np.uint8], limits: Limits) -> str:
+    found = map_from_tensor(occlusion)
+    if found.shape != golden.shape:
+        return f"the occlusion map has {found.shape} pixels, its golden picture {golden.shape}"
+    error = float(np.abs(found.astype(np.float64) - golden).max()) / 255.0
+    if error > limits.occlusion:
+        return f"the occlusion map is {error:.3f} away from its golden picture, wanted {limits.occlusion:.3f}"
     return ""

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from backend_helpers import INSTALLED, needs_backend
-from bundle_helpers import FIGURES, make_bundle, network, noise, sample, translate
+from bundle_helpers import (
+    FIGURES,
+    edit_manifest,
+    make_bundle,
+    network,
+    noise,
+    replace_file,
+    sample,
+    translate,
+)
 
 from getgan.errors import DeviceError
 from getgan.runtime.backends import Candidate, Engine, Graph
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.images import bytes_from_image
 from getgan.runtime.manifest import Figures, Variant
 from getgan.runtime.metrics import psnr
 from getgan.runtime.outputs import shape_fault, value_fault
-from getgan.runtime.quality import THRESHOLDS, recorded_threshold
-from getgan.runtime.selftest import GoldenPair, self_test
+from getgan.runtime.pixels import map_from_tensor, tensor_from_images
+from getgan.runtime.quality import THRESHOLDS, limits_elsewhere
+from getgan.runtime.selftest import GoldenPair, golden_of, self_test
 from getgan.runtime.session import open_session
 
 OUTPUTS = ("face", "occlusion")
@@ -69,10 +81,10 @@ def test_the_limit_is_what_was_recorded(db: float, recorded: float | None, accep
 
 def test_slack_is_bounded_at_both_ends() -> None:
     at_the_gate = THRESHOLDS["bf16"]
-    found = recorded_threshold(figures(at_the_gate.psnr, at_the_gate.max_levels or 0, at_the_gate.ssim))
+    found = limits_elsewhere(figures(at_the_gate.psnr, at_the_gate.max_levels or 0, at_the_gate.ssim))
     assert (found.psnr, found.max_levels) == (42.0, 37)
     assert found.ssim == pytest.approx(0.99)
-    equal = recorded_threshold(FIGURES["fp32"])
+    equal = limits_elsewhere(FIGURES["fp32"])
     assert (equal.psnr, equal.max_levels) == (67.0, 1)
     assert equal.ssim == pytest.approx(0.999)
 
@@ -93,6 +105,27 @@ def test_a_map_that_is_no_map_is_refused(times: float, message: str, backend: st
     bundle = Bundle.open(make_bundle(tmp_path / "b", graph=graph, outputs=OUTPUTS))
     with pytest.raises(DeviceError, match=message):
         open_session(bundle, backend=backend, precision="fp32")
+
+
+@needs_backend
+@pytest.mark.parametrize(("off", "accepted"), [(0, True), (1, True), (3, False)])
+def test_a_golden_map_is_compared(off: int, accepted: bool, tmp_path: Path) -> None:
+    graph = network(outputs=OUTPUTS)
+    folder = make_bundle(tmp_path / "b", graph=graph, outputs=OUTPUTS)
+    bundle = Bundle.open(folder)
+    with open_session(bundle, precision="fp32") as session:
+        found = session.run(tensor_from_images([golden_of(bundle).input]))
+    levels = map_from_tensor(found["occlusion"][0])
+    levels[3, 3] += off
+    name = "golden/face.occlusion.png"
+    replace_file(folder, name, bytes_from_image(np.repeat(levels[..., None], 3, axis=2)))
+    first, *others = [msgspec.to_builtins(golden) for golden in bundle.manifest.golden]
+    edit_manifest(folder, golden=[{**first, "occlusion": name}, *others])
+    if accepted:
+        open_session(Bundle.open(folder), precision="fp32").close()
+    else:
+        with pytest.raises(DeviceError, match=r"the occlusion map is 0.012 away .* wanted 0.006"):
+            open_session(Bundle.open(folder), precision="fp32")
 
 
 def test_shapes_that_no_output_may_have() -> None:
