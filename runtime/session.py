@@ -16,6 +16,7 @@ from getgan.runtime.backends import CLOSED, Candidate, Engine, Graph, Unsuitable
 from getgan.runtime.backends.catalog import BACKEND_NAMES, backend_of, candidates
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores, machine
+from getgan.runtime.firstrun import first_run
 from getgan.runtime.manifest import PRECISIONS, Manifest, Precision
 from getgan.runtime.outputs import shape_fault
 from getgan.runtime.pixels import check_tensor
@@ -194,7 +195,9 @@ def open_session(
     if precision != "auto":
         bundle.manifest.variant(precision)
     this = machine()
-    session = BundleSession(bundle.manifest, golden_of(bundle))
+    threads = threads or available_cores()
+    golden = golden_of(bundle)
+    session = BundleSession(bundle.manifest, golden)
     skipped: list[str] = []
     faults: list[str] = []
     for candidate in wanted:
@@ -202,7 +205,8 @@ def open_session(
         try:
             graph = _graph(bundle, candidate)
             library.check(candidate, this)
-            engine = library.open(graph, candidate, threads or available_cores())
+            first_run(bundle, golden, graph, candidate, this, threads)
+            engine = library.open(graph, candidate, threads)
             session.replace(engine, candidate, _why(candidate, device, precision, backend), skipped, faults)
         except Unsuitable as reason:
             skipped.append(f"{candidate}: {reason}")

@@ -1,10 +1,16 @@
-"""Makes tests/training_helpers.py importable, by the tests and by the processes that they start."""
+"""Makes the helpers importable, by the tests and by the processes that they start; gives them a cache."""
 
+import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A machine on which nothing ran yet, and no file in the home folder of who runs the tests.
+_cache = tempfile.TemporaryDirectory(prefix="getgan-tests-")
+os.environ["XDG_CACHE_HOME"] = _cache.name
 
 # A shell's background job ignores Ctrl-C, and so would the processes that the tests start to interrupt them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

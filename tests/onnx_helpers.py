@@ -11,13 +11,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-FLOAT, FLOAT16 = 1, 10
-KINDS = {"float32": FLOAT, "int64": 7, "float16": FLOAT16}
+FLOAT, INT64, STRING, BOOL, FLOAT16 = 1, 7, 8, 9, 10
+KINDS = {"float32": FLOAT, "int64": INT64, "bool": BOOL, "float16": FLOAT16}
 IR_VERSION = 8
 OPSET = 18
 
-Attribute = int | str | list[int]
+Attribute = int | str | list[int] | bytes  # bytes: a graph
 Sides = Sequence[int | str]
+Typed = tuple[Sides, int]
 
 
 @dataclass
@@ -41,12 +42,18 @@ class GraphWriter:
         self.data += _bytes(1, node)
         return output
 
-    def model(self, inputs: Mapping[str, Sides], outputs: Mapping[str, Sides]) -> bytes:
-        """The whole file; every input and output is float32."""
+    def model(self, inputs: Mapping[str, Sides], outputs: Mapping[str, Sides], kind: int = FLOAT) -> bytes:
+        """The whole file; every input is float32, and every output of `kind`."""
         graph = self.data + _bytes(2, b"test")
-        graph += b"".join(_bytes(11, _value(name, sides)) for name, sides in inputs.items())
-        graph += b"".join(_bytes(12, _value(name, sides)) for name, sides in outputs.items())
+        graph += b"".join(_bytes(11, _value(name, sides, FLOAT)) for name, sides in inputs.items())
+        graph += b"".join(_bytes(12, _value(name, sides, kind)) for name, sides in outputs.items())
         return _integer(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, _integer(2, OPSET))
+
+    def body(self, inputs: Mapping[str, Typed], outputs: Mapping[str, Typed]) -> bytes:
+        """A graph inside a node."""
+        values = [_bytes(11, _value(name, *typed)) for name, typed in inputs.items()]
+        values += [_bytes(12, _value(name, *typed)) for name, typed in outputs.items()]
+        return self.data + _bytes(2, b"body") + b"".join(values)
 
 
 def _attribute(name: str, value: Attribute) -> bytes:
@@ -55,14 +62,16 @@ def _attribute(name: str, value: Attribute) -> bytes:
         return data + _integer(3, value) + _integer(20, 2)  # INT
     if isinstance(value, str):
         return data + _bytes(4, value.encode()) + _integer(20, 3)  # STRING
+    if isinstance(value, bytes):
+        return data + _bytes(6, value) + _integer(20, 5)  # GRAPH
     return data + b"".join(_integer(8, item) for item in value) + _integer(20, 7)  # INTS
 
 
-def _value(name: str, sides: Sides) -> bytes:
+def _value(name: str, sides: Sides, kind: int) -> bytes:
     shape = b"".join(
         _bytes(1, _bytes(2, side.encode()) if isinstance(side, str) else _integer(1, side)) for side in sides
     )
-    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _integer(1, FLOAT) + _bytes(2, shape)))
+    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _integer(1, kind) + _bytes(2, shape)))
 
 
 def _integer(field: int, value: int) -> bytes:

@@ -123,6 +123,9 @@ class OnnxRuntimeEngine:
         if inputs != [graph.input] or names != list(graph.outputs):
             wanted = (graph.input, *graph.outputs)
             raise DeviceError(f"the graph has {inputs} -> {names}, the manifest says {wanted}")
+        for node in (*self._session.get_inputs(), *self._session.get_outputs()):
+            if node.type != "tensor(float)":
+                raise DeviceError(f"the graph's {node.name} is a {node.type}, wanted a tensor(float)")
 
     def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """See Engine."""

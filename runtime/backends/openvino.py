@@ -107,6 +107,10 @@ class OpenVinoEngine:
         pairs = zip(wanted, inputs + names, strict=False)
         if len(inputs) != 1 or len(names) != len(graph.outputs) or any(n not in p for n, p in pairs):
             raise DeviceError(f"the graph has {inputs} -> {names}, the manifest says {wanted}")
+        for name, port in zip(wanted, (*self._compiled.inputs, *self._compiled.outputs), strict=True):
+            if port.get_element_type() != openvino.Type.f32:
+                kind = port.get_element_type().get_type_name()
+                raise DeviceError(f"the graph's {name} is of type {kind}, wanted f32")
         self._outputs = graph.outputs
 
     def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

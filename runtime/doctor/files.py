@@ -9,11 +9,13 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from getgan.errors import GetganError, OutputError
+from getgan.runtime.cache import cache_folder
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.media.encoding import codec_for
 from getgan.runtime.media.recording import MIN_FREE_BYTES
@@ -26,7 +28,7 @@ DEVICE_NAMES = Path("/sys/class/video4linux")
 
 def checks() -> Iterator[Check]:
     """One after the other."""
-    yield folder_check("cache", cache_folder(), "export XDG_CACHE_HOME=/a/folder/that/you/may/write")
+    yield cache_check()
     yield _temp()
     for suffix in (".mp4", ".webm", ".avi"):
         yield video_check(suffix)
@@ -42,10 +44,13 @@ def _temp() -> Check:
     return folder_check("temp", folder, repair)
 
 
-def cache_folder() -> Path:
-    """Where getgan keeps what it can make again: $XDG_CACHE_HOME/getgan or ~/.cache/getgan."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache") / "getgan"
+def cache_check() -> Check:
+    """Where it is, and what it costs not to have it."""
+    found = folder_check("cache", cache_folder(), "export XDG_CACHE_HOME=/a/folder/that/you/may/write")
+    if found.status != "fault":
+        return found
+    cost = "every start first tries its graph in a process of its own, which takes a second"
+    return replace(found, status="warn", found=f"{found.found}; {cost}")
 
 
 def folder_check(name: str, folder: Path, repair: str) -> Check:

@@ -6,7 +6,6 @@ As a command, `python -m getgan.runtime.doctor.probe BACKEND DEVICE PRECISION` p
 from __future__ import annotations
 
 import itertools
-import subprocess
 import sys
 import time
 from importlib.resources import files
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from getgan.errors import DeviceError
 from getgan.runtime.backends import Candidate, Graph, Unsuitable
 from getgan.runtime.backends.catalog import backend_of
+from getgan.runtime.child import run_child
 from getgan.runtime.devices import machine
 from getgan.runtime.manifest import Precision
 
@@ -39,31 +39,16 @@ class Probe(msgspec.Struct, frozen=True):
 
 def probe(candidate: Candidate) -> Probe:
     """Run it in another process: a library for another CPU or driver does not raise, it dies or hangs."""
-    command = [
-        sys.executable,
-        "-m",
+    ended = run_child(
         "getgan.runtime.doctor.probe",
         candidate.backend,
         candidate.device,
         candidate.precision,
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        return Probe(False, f"did not answer within {TIMEOUT_S:.0f} s")
-    except OSError as error:
-        return Probe(False, f"{sys.executable} cannot be started ({error.strerror})")
-    last = done.stdout.splitlines()[-1:] or [b""]
-    try:
-        return msgspec.json.decode(last[0], type=Probe)
-    except msgspec.DecodeError:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        how = (
-            f"was killed by signal {-done.returncode}"
-            if done.returncode < 0
-            else f"ended with {done.returncode}"
-        )
-        return Probe(False, f"its process {how} {': ' + said[0][:200] if said else ''}".rstrip())
+        seconds=TIMEOUT_S,
+    )
+    if ended.how:
+        return Probe(False, f"its process {ended.how}")
+    return msgspec.json.decode(ended.last, type=Probe)
 
 
 def probe_here(candidate: Candidate) -> Probe:

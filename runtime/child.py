@@ -1,0 +1,86 @@
+"""A module of ours in a process of its own, with limits: what runs there may die, hang or eat memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_S = 0.01  # memory is looked at this often; filled at 3 GB/s, 30 MB go by between two looks
+# Not `python -m`, which would also look for modules in the current folder: a patient's, maybe.
+START = (
+    "import sys; sys.path[:] = [place for place in sys.path if place]; import runpy; "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended."""
+
+    last: bytes  # line of its stdout
+    how: str = ""  # in words; "" = by itself, without an error
+    over_limit: bool = False
+
+
+def run_child(
+    module: str, *arguments: str, seconds: float, busy_seconds: float = 0.0, memory_mb: int = 0
+) -> Ended:
+    """`python -m MODULE ARGUMENTS...`, killed after `seconds`, and before them at either of two limits.
+
+    busy_seconds: of all its threads together, and at least as long since its start; a machine with other work
+    gives a child little and is no reason to kill it. memory_mb: what it has written to, and not the files of
+    its libraries. 0 = no limit; only Linux tells of both.
+    """
+    command = [sys.executable, "-c", START, module, *arguments]
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except OSError as error:
+        return Ended(b"", f"cannot be started: {sys.executable} ({error.strerror})")
+    start = time.monotonic()
+    with process:
+        try:
+            while True:
+                try:
+                    out, err = process.communicate(timeout=POLL_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    wall = time.monotonic() - start
+                    if wall > seconds:
+                        return Ended(b"", f"did not end within {seconds:.0f} s", over_limit=True)
+                    if 0 < busy_seconds < min(wall, _busy_seconds(process.pid)):
+                        return Ended(b"", f"computed for {busy_seconds:.0f} s", over_limit=True)
+                    if 0 < memory_mb < _written_mb(process.pid):
+                        return Ended(b"", f"took more than {memory_mb:,} MB of memory", over_limit=True)
+        finally:
+            process.kill()
+    last = (out.splitlines() or [b""])[-1]
+    if process.returncode == 0:
+        return Ended(last)
+    said = err.decode(errors="replace").strip().splitlines()[-1:]
+    code = process.returncode
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    return Ended(last, f"{how}{': ' + said[0][:200] if said else ''}")
+
+
+def _busy_seconds(pid: int) -> float:
+    # Behind the program's name, which may hold anything: fields 14 and 15 are ticks in user and kernel.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def _written_mb(pid: int) -> int:
+    lines = _read(f"/proc/{pid}/status").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon:")), 0) >> 10
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace")
+    except OSError:  # it has ended, or this is no Linux
+        return ""

@@ -1,0 +1,112 @@
+"""A graph's first run on a machine, in a process with limits: it may loop for ever, or fill the memory.
+
+Only the golden image goes there. As a command, `python -m getgan.runtime.firstrun BUNDLE SHA256 CANDIDATE
+THREADS` runs a bundle's graph once and prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from getgan.errors import BundleError, DeviceError, GetganError
+from getgan.runtime.backends import Candidate, Graph, Unsuitable
+from getgan.runtime.backends.catalog import backend_of
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.cache import is_known, remember
+from getgan.runtime.child import run_child
+from getgan.runtime.devices import Machine
+from getgan.runtime.outputs import shape_fault
+from getgan.runtime.pixels import tensor_from_images
+from getgan.runtime.selftest import GoldenPair, golden_of
+
+# To import the library, load the graph and run it once: some 1 s for a GET-GAN (ngf 64, 256x256). A CPU that
+# computes longer for a picture is of no use in an ultrasound room; CUDA's first start takes 20 s on an embedded
+# board. The second figure is for a process that hangs, or is starved.
+BUSY_S = {"cpu": 9, "cuda": 60}
+END_S = {"cpu": 120, "cuda": 180}
+# Measured for the GET-GAN: 221 MB, and 322 at 512x512. Not for CUDA.
+BASE_MB = {"cpu": 200, "cuda": 4000}
+GRAPH_TIMES = 3  # the file, and what a library makes of it
+PIXEL_KB = 2  # of the golden image: channels in float32, several layers at once
+THREAD_MB = 8
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the child found; "" = it ran, and the shapes are right."""
+
+    fault: str
+    unsuitable: bool = False
+
+
+def first_run(
+    bundle: Bundle, golden: GoldenPair, graph: Graph, candidate: Candidate, machine: Machine, threads: int
+) -> None:
+    """Run the graph once elsewhere, unless it has run on this machine.
+
+    BundleError if it breaks a limit, whatever could run it: each try would cost as much again. DeviceError or
+    Unsuitable if this candidate cannot run it.
+    """
+    shape = (1, 3, *golden.input.shape[:2])
+    key = backend_of(candidate).key(graph, candidate, machine, (shape,))
+    if is_known(key):
+        return
+    kind = candidate.device.partition(":")[0]
+    size = bundle.manifest.files[bundle.manifest.variant(candidate.precision).graph].bytes
+    memory_mb = BASE_MB[kind] + threads * THREAD_MB
+    memory_mb += (GRAPH_TIMES * size >> 20) + (PIXEL_KB * shape[2] * shape[3] >> 10)
+    ended = run_child(
+        "getgan.runtime.firstrun",
+        str(bundle.path),
+        graph.sha256,
+        msgspec.json.encode(candidate).decode(),
+        str(threads),
+        seconds=END_S[kind],
+        busy_seconds=BUSY_S[kind],
+        memory_mb=memory_mb,
+    )
+    if ended.over_limit:
+        raise BundleError(
+            f"{bundle.path}: its graph for {candidate} {ended.how} when it ran for the first time, in a process "
+            "of its own, and is not run: ask who made the bundle, or name another precision or backend"
+        )
+    if ended.how:
+        raise DeviceError(f"its process {ended.how}")
+    answer = msgspec.json.decode(ended.last, type=Answer)
+    if answer.unsuitable:
+        raise Unsuitable(answer.fault)
+    if answer.fault:
+        raise DeviceError(answer.fault)
+    remember(key, f"{candidate} ran graph {graph.sha256}")
+
+
+def run_here(path: str, sha256: str, candidate: Candidate, threads: int) -> Answer:
+    """The same in this process."""
+    backend = backend_of(candidate)
+    try:
+        bundle = Bundle.open(Path(path))
+        manifest = bundle.manifest
+        file = manifest.variant(candidate.precision).graph
+        if manifest.files[file].sha256 != sha256:
+            return Answer(f"{path} changed since it was opened; open it again")
+        graph = Graph(
+            lambda: bundle.read(file), candidate.precision, manifest.input, manifest.outputs, sha256
+        )
+        images = tensor_from_images([golden_of(bundle).input])
+        engine = backend.open(graph, candidate, threads)
+        return Answer(shape_fault(engine.infer(images), images.shape))
+    except Unsuitable as reason:
+        return Answer(str(reason), unsuitable=True)
+    except GetganError as error:
+        return Answer(str(error))
+
+
+if __name__ == "__main__":
+    way = msgspec.json.decode(sys.argv[3], type=Candidate)
+    if hasattr(signal, "alarm"):  # should nobody wait for this process any more
+        signal.alarm(END_S[way.device.partition(":")[0]])
+    answer = run_here(sys.argv[1], sys.argv[2], way, int(sys.argv[4]))
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
