@@ -24,8 +24,8 @@ from getgan.runtime.pixels import tensor_from_images
 from getgan.runtime.selftest import GoldenPair, golden_of
 
 # To import the library, load the graph and run it once: some 1 s for a GET-GAN (ngf 64, 256x256). A CPU that
-# computes longer for a picture is of no use in an ultrasound room; CUDA's first start takes 20 s on an embedded
-# board. The second figure is for a process that hangs, or is starved.
+# computes longer for a picture is of no use in an ultrasound room; CUDA's first start takes 20 s on an
+# embedded board. The second figure is for a process that hangs, or is starved.
 BUSY_S = {"cpu": 9, "cuda": 60}
 END_S = {"cpu": 120, "cuda": 180}
 # Measured for the GET-GAN: 221 MB, and 322 at 512x512. Not for CUDA.
@@ -70,8 +70,8 @@ def first_run(
     )
     if ended.over_limit:
         raise BundleError(
-            f"{bundle.path}: its graph for {candidate} {ended.how} when it ran for the first time, in a process "
-            "of its own, and is not run: ask who made the bundle, or name another precision or backend"
+            f"{bundle.path}: its graph for {candidate} {ended.how} when it ran for the first time, in a "
+            "process of its own; it is not run: ask who made the bundle, or name another precision or backend"
         )
     if ended.how:
         raise DeviceError(f"its process {ended.how}")

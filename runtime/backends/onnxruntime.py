@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from getgan.errors import DeviceError
 from getgan.runtime.backends import CLOSED, Candidate, Engine, Graph, Shape, Unsuitable, key_of
 from getgan.runtime.backends.memory import graph_in_memory
+from getgan.runtime.backends.placement import Profile, placement
 from getgan.runtime.devices import Machine, library_version
 from getgan.runtime.interrupts import interrupts_wait
 
@@ -101,14 +102,17 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         settings: dict[str, Any] = {}
+        self._profile: Profile | None = None
+        self._placed = self._provider
         if gpu is not None:
             if CUDA not in onnxruntime.get_available_providers():
                 raise DeviceError(f"{package} has no {CUDA}; {self._repair}")
             if hasattr(onnxruntime, "preload_dlls"):  # since 1.21: CUDA libraries that pip installed
                 with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
                     onnxruntime.preload_dlls()
-            # Any node on the CPU is an error. TF32 has 10 bits of mantissa; fp32 means fp32.
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            # To judge where its nodes run. Unproven: the judgement is tested on profiles of the CPU.
+            self._profile = Profile(options)
+            # TF32 has 10 bits of mantissa; fp32 means fp32.
             settings = {"device_id": gpu, "use_tf32": 0}
         try:
             with graph_in_memory(graph) as place:
@@ -117,7 +121,7 @@ class OnnxRuntimeEngine:
                 )
         except self._errors as error:
             raise DeviceError(f"{package} cannot load the graph ({_line(error)}); {self._repair}") from error
-        self.ran_on()
+        self._check_provider()
         inputs = [node.name for node in self._session.get_inputs()]
         names = [node.name for node in self._session.get_outputs()]
         if inputs != [graph.input] or names != list(graph.outputs):
@@ -141,15 +145,24 @@ class OnnxRuntimeEngine:
         return dict(zip(self._outputs, found, strict=True))
 
     def ran_on(self) -> str:
-        """The session's first provider; it takes all nodes, or the session was refused."""
+        """The provider of every node that computes pictures; on a GPU from a profile up to here."""
+        self._check_provider()
+        if self._profile is not None:
+            profile, self._profile = self._profile.end(self._session), None
+            try:
+                self._placed = placement(profile, self._provider)
+            except DeviceError as error:
+                raise DeviceError(f"{self.version}: {error}; {self._repair}") from error
+        if self._precision == "fp16" and self._provider == CPU:
+            return f"{CPU}, fp16 weights, fp32 arithmetic where it has no fp16 kernel (on x86 nowhere)"
+        return self._placed
+
+    def _check_provider(self) -> None:
         providers = self._session.get_providers()
         if providers[:1] != [self._provider]:
             raise DeviceError(
                 f"{self.version} fell back to {providers}, wanted {self._provider}; {self._repair}"
             )
-        if self._precision == "fp16" and self._provider == CPU:
-            return f"{CPU}, fp16 weights, fp32 arithmetic where it has no fp16 kernel (on x86 nowhere)"
-        return self._provider
 
     def close(self) -> None:
         """See Engine."""
