@@ -7,26 +7,25 @@ import importlib.metadata
 import math
 import os
 import platform
-import shutil
-import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Instruction sets that decide how fast a network runs, by their names in /proc/cpuinfo.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd", "asimdhp", "bf16")
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 LIBRARIES = ("openvino", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python", "opencv-python-headless")
-NVIDIA_SMI_FIELDS = "index,name,memory.total,driver_version,compute_cap"
-NVIDIA_SMI_SECONDS = 10.0  # a driver that hangs must not hang us; a cold one answers in about 2
+NVML = "nvidia-ml-py"
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU, as nvidia-smi states it."""
+    """One NVIDIA GPU, as its driver states it."""
 
-    index: int
+    index: int  # CUDA's, in the order of the PCI bus
     name: str
-    memory_mb: int
+    memory_mb: int  # 0 = its driver does not tell, as on an integrated one
     driver: str
     compute_capability: str
 
@@ -67,7 +66,7 @@ class Machine:
 
 
 def machine() -> Machine:
-    """Look; no backend is imported, and nvidia-smi is the only program started."""
+    """Look; no backend is imported and no program started."""
     flags, flags_note = cpu_flags()
     gpus, gpus_note = nvidia_gpus()
     return Machine(
@@ -118,28 +117,52 @@ def cpu_flags() -> tuple[tuple[str, ...] | None, str]:
 
 
 def nvidia_gpus() -> tuple[tuple[Gpu, ...], str]:
-    """The GPUs that nvidia-smi lists; without any, the reason."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return (), "no nvidia-smi found, so no NVIDIA driver"
-    command = [program, f"--query-gpu={NVIDIA_SMI_FIELDS}", "--format=csv,noheader,nounits"]
+    """The GPUs that CUDA sees, numbered as with CUDA_DEVICE_ORDER=PCI_BUS_ID; without any, the reason."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return (), f"nvidia-smi does not answer ({type(error).__name__})"
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip().splitlines()
-        return (), f"nvidia-smi fails: {said[0] if said else f'exit code {done.returncode}'}"
-    gpus = tuple(gpu for line in done.stdout.splitlines() if (gpu := _gpu(line)))
-    return gpus, "" if gpus else "nvidia-smi lists no GPU"
+        import pynvml
+    except ImportError:
+        return (), f"{NVML} is not installed, so no GPU was looked for: pip install {NVML}"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return (), f"no NVIDIA driver that answers ({error})"
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
+        handles.sort(key=lambda handle: str(pynvml.nvmlDeviceGetPciInfo(handle).busId))
+        uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        names = os.environ.get("CUDA_VISIBLE_DEVICES")
+        seen = [handles[n] for n in visible(uuids, names)]
+        gpus = tuple(_gpu(pynvml, index, handle) for index, handle in enumerate(seen))
+    except pynvml.NVMLError as error:
+        return (), f"the NVIDIA driver fails: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+    if handles and not gpus:
+        return (), f"CUDA_VISIBLE_DEVICES={names} hides every GPU"
+    return gpus, "" if gpus else "the NVIDIA driver lists no GPU"
 
 
-def _gpu(line: str) -> Gpu | None:
-    parts = [part.strip() for part in line.split(",")]
-    if len(parts) != 5 or not parts[0].isdecimal():
-        return None
-    memory = int(parts[2]) if parts[2].isdecimal() else 0  # "[N/A]" on some integrated GPUs
-    return Gpu(int(parts[0]), parts[1], memory, parts[3], parts[4])
+def visible(uuids: Sequence[str], names: str | None) -> list[int]:
+    """Which GPUs CUDA_VISIBLE_DEVICES leaves, in its order; as for CUDA, a wrong name ends the list."""
+    if names is None:
+        return list(range(len(uuids)))
+    found: list[int] = []
+    for name in names.split(","):
+        name = name.strip()
+        fitting = [n for n, uuid in enumerate(uuids) if name == str(n) or (name and uuid.startswith(name))]
+        if len(fitting) != 1 or fitting[0] in found:
+            break
+        found += fitting
+    return found
+
+
+def _gpu(pynvml: Any, index: int, handle: Any) -> Gpu:
+    memory = 0
+    with contextlib.suppress(pynvml.NVMLError):
+        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) >> 20
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    name, driver = str(pynvml.nvmlDeviceGetName(handle)), str(pynvml.nvmlSystemGetDriverVersion())
+    return Gpu(index, name, memory, driver, f"{major}.{minor}")
 
 
 def _cpu_name() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -107,6 +108,7 @@ class OnnxRuntimeEngine:
         if gpu is not None:
             if CUDA not in onnxruntime.get_available_providers():
                 raise DeviceError(f"{package} has no {CUDA}; {self._repair}")
+            os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # else CUDA numbers the fastest 0
             if hasattr(onnxruntime, "preload_dlls"):  # since 1.21: CUDA libraries that pip installed
                 with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
                     onnxruntime.preload_dlls()

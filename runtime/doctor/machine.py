@@ -16,7 +16,16 @@ OPENCVS = (
     "opencv-contrib-python",
     "opencv-contrib-python-headless",
 )
-OTHERS = ("numpy", "msgspec", "openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch")
+OTHERS = (
+    "numpy",
+    "msgspec",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "nvidia-ml-py",
+    "tensorrt",
+    "torch",
+)
 JETSON_RELEASE = Path("/etc/nv_tegra_release")
 
 
