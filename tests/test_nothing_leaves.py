@@ -72,6 +72,10 @@ def check_files(seen: Seen, machine: Machine) -> None:
 def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
     """Every command, by name, with what it needs before it."""
     bundle, exported = inputs / "bundle", out / "bundle"
+    on_each: list[list[str | Path]] = [
+        ["run", bundle, inputs / "scans", "-o", out / name, "--backend", name, "--precision", "fp32"]
+        for name in INSTALLED
+    ]
     return {
         "version": [["--version"]],
         "inspect": [["inspect", bundle], ["inspect", CHECKPOINT]],
@@ -80,10 +84,7 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
             ["faces", "-o", out / "data", "--dataset", "--size", "32", "--count", "1"],
         ],
         "run": [
-            *[
-                ["run", bundle, inputs / "scans", "-o", out / name, "--backend", name, "--precision", "fp32"]
-                for name in INSTALLED
-            ],
+            *on_each,
             ["run", bundle, inputs / "clip.avi", "-o", out / "clip.mp4"],
         ],
         "doctor": [["doctor", bundle]],
