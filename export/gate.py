@@ -20,10 +20,9 @@ from getgan.export.record import NOT_RUN, ImageRecord, ShapeRecord, VariantRecor
 from getgan.export.reference import Reference
 from getgan.export.steps import StepRunner
 from getgan.runtime.backends import Engine, Graph, Unsuitable
-from getgan.runtime.backends import openvino as openvino_backend
+from getgan.runtime.backends.catalog import backend_of, candidates
 from getgan.runtime.backends.onnxruntime import OnnxRuntimeEngine
-from getgan.runtime.backends.openvino import OpenVinoEngine
-from getgan.runtime.devices import available_cores
+from getgan.runtime.devices import available_cores, machine
 from getgan.runtime.geometry import resize
 from getgan.runtime.manifest import Contract, Figures, Precision
 from getgan.runtime.metrics import SSIM_WINDOW
@@ -85,8 +84,10 @@ class Gate:
     def judge_bf16(self, model: OnnxModel) -> VariantRecord:
         """OpenVINO as a session opens it; not run, with the reason, where there is no bf16."""
         try:
-            openvino_backend.check("bf16")
-            with closing(OpenVinoEngine(_graph("bf16", model), self.threads or available_cores())) as engine:
+            way = next(way for way in candidates(["cpu"]) if way.precision == "bf16")
+            library, graph = backend_of(way), _graph("bf16", model)
+            library.check(way, machine())
+            with closing(library.open(graph, way, self.threads or available_cores())) as engine:
                 return _changed(self._judge("bf16", engine.infer), backend=_about(engine))
         except Unsuitable as reason:
             return VariantRecord("bf16", False, NOT_RUN, str(reason))

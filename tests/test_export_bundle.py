@@ -510,7 +510,7 @@ def test_nothing_is_verified_where_nothing_was_run(
 ) -> None:
     checkpoint, folder, _ = small
     bundle = with_variants(folder, tmp_path / "b", {"precision": "bf16"})
-    monkeypatch.setattr("getgan.runtime.backends.openvino.cpu_flags", lambda: (("sse2",), ""))
+    monkeypatch.setattr("getgan.runtime.devices.cpu_flags", lambda: (("sse2",), ""))
     report = verify_bundle(bundle, checkpoint, quiet, 2)
     assert [verdict.result for verdict in report.verdicts] == ["not run"]
     assert not report.passed

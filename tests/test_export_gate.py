@@ -381,7 +381,7 @@ def test_nothing_but_flat_pictures_proves_nothing() -> None:
 def test_bf16_that_cannot_run_is_not_run_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, model = example("getgan-64")
     judge = gate_of(checkpoint, ("hand",))
-    monkeypatch.setattr("getgan.runtime.backends.openvino.cpu_flags", lambda: (("sse2",), ""))
+    monkeypatch.setattr("getgan.runtime.devices.cpu_flags", lambda: (("sse2",), ""))
     record = judge.judge_bf16(model)
     assert (record.accepted, record.backend, record.images) == (False, NOT_RUN, ())
     assert "no bf16 instructions" in record.reason

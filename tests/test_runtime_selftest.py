@@ -69,7 +69,7 @@ def golden(graph: bytes, db: float) -> GoldenPair:
 )
 def test_the_limit_is_what_was_recorded(db: float, recorded: float | None, accepted: bool) -> None:
     graph = network()
-    variant = Variant("bf16", "graphs/fp32.onnx", "test", 1, figures(recorded, 24, 0.99))
+    variant = Variant("bf16", "graphs/fp32.onnx", "test", 1, figures(recorded, 24, 0.99), THRESHOLDS["bf16"])
     engine = engine_of(graph)
     if accepted:
         assert self_test(engine, golden(graph, db), variant)[1].psnr == pytest.approx(db, abs=0.8)
