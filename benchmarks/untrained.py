@@ -32,7 +32,7 @@ def write_untrained(path: Path, *, ngf: int, size: int, seed: int = 0) -> str:
     last = [module for module in generator.fake if isinstance(module, torch.nn.Conv2d)][-1]
     with torch.no_grad():
         last.weight.mul_(LAST_LAYER_SCALE)
-    contract = ImageContract(size=size, min_size=generator.min_size)
+    contract = ImageContract(size=size, multiple_of=generator.multiple_of, min_size=generator.min_size)
     about = (
         f"untrained GET-GAN, ngf {ngf}, {config.shared_blocks} + {config.branch_blocks} blocks, "
         f"{size}x{size}, random weights (seed {seed}), last layer scaled by {LAST_LAYER_SCALE}"

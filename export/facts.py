@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -10,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from getgan.export.trace import Inference, is_fixed
-from getgan.models.catalog import build_generator
+from getgan.models.catalog import build_generator, record_of
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
 from getgan.printing import json_text, one_line
 from getgan.runtime.manifest import Contract, Model, Training
@@ -101,7 +100,7 @@ def model_of(checkpoint: Checkpoint, name: str, parameters: int) -> Model:
         arch=checkpoint.arch,
         parameters=parameters,
         source_sha256=checkpoint.sha256 or "",
-        config=asdict(checkpoint.config),
+        config=record_of(checkpoint.config),
         training=training,
         notes=provenance.notes,
     )

@@ -41,7 +41,7 @@ class Inference(nn.Module):
         result = self.generator(image)
         found = {"face": result.y_star, "error": result.y_error}
         if "occlusion" in self.outputs:
-            found["occlusion"] = (1 - result.gate).mean(dim=1, keepdim=True)  # (N, 1, H/4, W/4)
+            found["occlusion"] = (1 - result.gate).mean(dim=1, keepdim=True)  # (N, 1, h, w)
         return tuple(found[name] for name in self.outputs)
 
 
@@ -67,15 +67,19 @@ def is_fixed(generator: Generator) -> bool:
 def export_onnx(checkpoint: Checkpoint, *, outputs: Sequence[Output] = ("face",)) -> OnnxModel:
     """The checkpoint's generator as one ONNX graph, float32.
 
-    Batch, height and width are dynamic, height and width as multiples of 4; a full U-GAT-IT keeps its size.
+    Batch, height and width are dynamic, height and width as multiples of the generator's `multiple_of`; a
+    full U-GAT-IT keeps its size.
     Equal weights give equal bytes. ConfigError for an output that the network lacks, ExportError where
     PyTorch or ONNX's checker cannot make a graph.
     """
     module = Inference(checkpoint.generator(), outputs).eval()
     fixed = is_fixed(module.generator)
+    smallest, step = module.generator.min_size, module.generator.multiple_of
     # Two images of twice the smallest size: a batch of one, or equal sizes, would be taken for constants.
-    height, width = (module.generator.min_size,) * 2 if fixed else (16, 24)
-    dynamic = {0: Dim("batch")} if fixed else {0: Dim("batch"), 2: 4 * Dim("h4"), 3: 4 * Dim("w4")}
+    height, width = (smallest, smallest) if fixed else (2 * smallest, 3 * smallest)
+    dynamic = {0: Dim("batch")}
+    if not fixed:
+        dynamic |= {2: step * Dim(f"h{step}"), 3: step * Dim(f"w{step}")}
     try:
         with quiet_exporter() as seen, torch.no_grad():
             program = torch.onnx.export(
@@ -101,13 +105,16 @@ def export_onnx(checkpoint: Checkpoint, *, outputs: Sequence[Output] = ("face",)
     clean(proto, prefix="generator.")
     put_image_on_grid(proto)
     if "occlusion" in outputs:
-        _name_occlusion_size(proto)
+        _name_occlusion_size(proto, step)
     filtered = [f"{reason} ({count}x)" for reason, count in sorted(seen.items())]
     return model_from_proto(proto, outputs, filtered)
 
 
-def _name_occlusion_size(proto: onnx.ModelProto) -> None:
-    """H/4 and W/4 as h4 and w4: the exporter calls them s18 and s23, though the image has 4*h4 and 4*w4."""
+def _name_occlusion_size(proto: onnx.ModelProto, step: int) -> None:
+    """H/4 and W/4 as h4 and w4: the exporter calls them s18 and s23, though the image has 4*h4 and 4*w4.
+
+    So for a trunk at H/4; at H/16 the names are h16 and w16.
+    """
     value = next(value for value in proto.graph.output if value.name == "occlusion")
-    for dimension, name in zip(value.type.tensor_type.shape.dim[2:], ("h4", "w4"), strict=True):
+    for dimension, name in zip(value.type.tensor_type.shape.dim[2:], (f"h{step}", f"w{step}"), strict=True):
         dimension.dim_param = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,8 @@ MAX_WIDTH = 4096  # channels; pixels of a U-GAT-IT with one size
 MAX_DEPTH = 64  # residual blocks in one place; CycleGAN has 9
 Norm = Literal["instance", "batch", "none"]
 Up = Literal["transposed", "resize"]
+# Of a config's field: a file leaves it out where it has its default, so that files without it stay readable.
+LEFT_OUT = "left out if default"
 
 
 class ResidualBlock(nn.Module):
@@ -50,39 +53,69 @@ class ResizeConv2d(nn.Conv2d):
         return super().forward(functional.interpolate(input, scale_factor=2.0, mode="nearest"))
 
 
-def stem(in_channels: int, ngf: int, norm: str) -> list[nn.Module]:
-    """7x7 at full size, (N, in, H, W) -> (N, ngf, H, W)."""
+class SubpixelConv2d(nn.Conv2d):
+    """A convolution that answers with `factor` x `factor` pixels at each place."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, factor: int) -> None:
+        super().__init__(in_channels, out_channels * factor**2, kernel)
+        self.factor = factor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, h + k - 1, w + k - 1) -> (N, out, factor h, factor w)."""
+        return functional.pixel_shuffle(super().forward(input), self.factor)
+
+
+def encoder(in_channels: int, widths: Sequence[int], norm: str, stride: int) -> list[nn.Module]:
+    """Full size to the trunk's, (N, in, H, W) -> (N, widths[-1], H/m, W/m), m = stride * 2**downs."""
+    layers = stem(in_channels, widths[0], norm, stride)
+    for width, wider in pairwise(widths):
+        layers += down(width, wider, norm)
+    return layers
+
+
+def decoder(widths: Sequence[int], out_channels: int, norm: str, kind: str, stride: int) -> list[nn.Module]:
+    """The trunk's size to the picture's: encoder the other way round, (N, out, H, W) in [-1, 1]."""
+    layers: list[nn.Module] = []
+    for width, narrower in pairwise(reversed(widths)):
+        layers += up(width, narrower, norm, kind)
+    return [*layers, *head(widths[0], out_channels, stride)]
+
+
+def stem(in_channels: int, width: int, norm: str, stride: int) -> list[nn.Module]:
+    """7x7, (N, in, H, W) -> (N, width, H / stride, W / stride)."""
     return [
         nn.ReflectionPad2d(3),
-        nn.Conv2d(in_channels, ngf, 7, bias=norm != "batch"),
-        norm_layer(norm, ngf),
+        nn.Conv2d(in_channels, width, 7, stride=stride, bias=norm != "batch"),
+        norm_layer(norm, width),
         nn.ReLU(inplace=True),
     ]
 
 
-def down(channels: int, norm: str) -> list[nn.Module]:
-    """Stride-2 convolution, (N, C, h, w) -> (N, 2C, h/2, w/2)."""
+def down(channels: int, wider: int, norm: str) -> list[nn.Module]:
+    """Stride-2 convolution, (N, C, h, w) -> (N, wider, h/2, w/2)."""
     return [
-        nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=norm != "batch"),
-        norm_layer(norm, 2 * channels),
+        nn.Conv2d(channels, wider, 3, stride=2, padding=1, bias=norm != "batch"),
+        norm_layer(norm, wider),
         nn.ReLU(inplace=True),
     ]
 
 
-def up(channels: int, norm: str, kind: str) -> list[nn.Module]:
-    """Doubling of the size, (N, C, h, w) -> (N, C/2, 2h, 2w)."""
-    half, bias = channels // 2, norm != "batch"
+def up(channels: int, narrower: int, norm: str, kind: str) -> list[nn.Module]:
+    """Doubling of the size, (N, C, h, w) -> (N, narrower, 2h, 2w)."""
+    bias = norm != "batch"
     conv: nn.Module
     if kind == "transposed":
-        conv = nn.ConvTranspose2d(channels, half, 3, stride=2, padding=1, output_padding=1, bias=bias)
+        conv = nn.ConvTranspose2d(channels, narrower, 3, stride=2, padding=1, output_padding=1, bias=bias)
     else:
-        conv = ResizeConv2d(channels, half, bias=bias)
-    return [conv, norm_layer(norm, half), nn.ReLU(inplace=True)]
+        conv = ResizeConv2d(channels, narrower, bias=bias)
+    return [conv, norm_layer(norm, narrower), nn.ReLU(inplace=True)]
 
 
-def head(ngf: int, out_channels: int) -> list[nn.Module]:
-    """7x7 and tanh, (N, ngf, H, W) -> (N, out, H, W) in [-1, 1]."""
-    return [nn.ReflectionPad2d(3), nn.Conv2d(ngf, out_channels, 7), nn.Tanh()]
+def head(width: int, out_channels: int, stride: int) -> list[nn.Module]:
+    """7x7 and tanh, (N, width, H, W) -> (N, out, H, W) in [-1, 1]; with a stride 5x5 and subpixels."""
+    if stride == 1:
+        return [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
+    return [nn.ReflectionPad2d(2), SubpixelConv2d(width, out_channels, 5, stride), nn.Tanh()]
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
@@ -107,8 +140,20 @@ def init_weights(module: nn.Module, generator: torch.Generator | None = None) ->
             child.weight.normal_(1.0, 0.02, generator=generator)
         else:
             continue
+        if isinstance(child, SubpixelConv2d):
+            # Every pixel of a place alike: other draws would start as a checkerboard.
+            child.weight.copy_(child.weight[:: child.factor**2].repeat_interleave(child.factor**2, dim=0))
         if child.bias is not None:
             child.bias.zero_()
+
+
+STRIDES = (1, 2, 4)
+
+
+def check_stride(stride: int) -> None:
+    """Raise ConfigError unless a stem can have this stride."""
+    if stride not in STRIDES or type(stride) is not int:
+        raise ConfigError(f"stride is {stride!r:.80}; wanted one of {', '.join(map(str, STRIDES))}")
 
 
 def check_config(config: Any, positive: Sequence[str], choices: dict[str, tuple[str, ...]]) -> None:
@@ -126,17 +171,43 @@ def check_config(config: Any, positive: Sequence[str], choices: dict[str, tuple[
             raise ConfigError(f"{kind}.{name} is {value!r}; wanted one of {', '.join(allowed)}")
 
 
-def check_image(x: Tensor, channels: int, min_size: int) -> None:
-    """Raise ConfigError unless x is (N, channels, H, W) with H, W >= min_size and multiples of 4."""
+def check_widths(widths: tuple[int, ...]) -> None:
+    """Raise ConfigError unless widths are none, or 2 to 7 integers that grow from the picture to the trunk.
+
+    They grow strictly because an up-convolution's kind is told from which of its two sides is wider.
+    """
+    limits = all(type(width) is int and 1 <= width <= 4096 for width in widths)
+    if widths and not (limits and 2 <= len(widths) <= 7 and list(widths) == sorted(set(widths))):
+        wanted = (
+            "2 to 7 integers from 1 to 4096, each larger than the one before: channels at H, H/2, H/4, ..."
+        )
+        raise ConfigError(f"widths are {widths!r:.200}; wanted {wanted}")
+
+
+def levels_of(ngf: int, widths: tuple[int, ...]) -> tuple[int, ...]:
+    """Channels at H, H/2, H/4, ...; without widths CycleGAN's, whose trunk is at H/4."""
+    return widths or (ngf, 2 * ngf, 4 * ngf)
+
+
+def settled(ngf: int, widths: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Checked (ngf, widths), one spelling for each net: ngf is the first width, CycleGAN's three are ()."""
+    check_widths(widths)
+    if not widths:
+        return ngf, ()
+    return widths[0], () if widths == levels_of(widths[0], ()) else widths
+
+
+def check_image(x: Tensor, channels: int, min_size: int, multiple: int = 4) -> None:
+    """Raise ConfigError unless x is (N, channels, H, W), H and W >= min_size and multiples of `multiple`."""
     if is_traced():
         return
     if x.ndim != 4 or x.shape[1] != channels:
         raise ConfigError(f"image has shape {tuple(x.shape)}; wanted (N, {channels}, H, W)")
     height, width = x.shape[2:]
-    if min(height, width) < min_size or height % 4 or width % 4:
+    if min(height, width) < min_size or height % multiple or width % multiple:
         raise ConfigError(
-            f"image is {height}x{width}; wanted height and width as multiples of 4, at least {min_size}: "
-            "resize or crop it first"
+            f"image is {height}x{width}; wanted height and width as multiples of {multiple}, "
+            f"at least {min_size}: resize or crop it first"
         )
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from getgan import __version__
 from getgan.errors import CheckpointError, ConfigError, GetganError
 from getgan.files import write_bytes_atomic
-from getgan.models.catalog import ARCHITECTURES, Generator, GeneratorConfig, build_generator
+from getgan.models.blocks import LEFT_OUT
+from getgan.models.catalog import ARCHITECTURES, Generator, GeneratorConfig, build_generator, record_of
 from getgan.models.recognise import WANTED, first_three, recognise
 from getgan.models.torchfile import CodeError, TorchFileError, read_torch_file
 from getgan.printing import one_line
@@ -36,6 +37,8 @@ MAX_SIZE = 2048  # pixels each way; the runtime takes no more either
 MAX_GMAC = 2000
 # CycleGAN's crop size, assumed for a bare state dict that does not say.
 ASSUMED_SIZE = 256
+# What height and width can be multiples of: a generator halves them once to six times.
+MULTIPLES = (2, 4, 8, 16, 32, 64)
 
 _Record = TypeVar("_Record")
 
@@ -51,9 +54,10 @@ class ImageContract:
     min_size: int = 8
 
     def __post_init__(self) -> None:
-        if (self.channels, self.range, self.multiple_of) != ("RGB", (-1.0, 1.0), 4):
+        if (self.channels, self.range) != ("RGB", (-1.0, 1.0)) or self.multiple_of not in MULTIPLES:
             found = f"{self.channels}, range {self.range}, multiples of {self.multiple_of}"
-            raise ConfigError(f"ImageContract is {found}; wanted RGB, range (-1.0, 1.0), multiples of 4")
+            wanted = f"RGB, range (-1.0, 1.0), multiples of one of {MULTIPLES}"
+            raise ConfigError(f"ImageContract is {found}; wanted {wanted}")
         if self.size > MAX_SIZE:
             raise ConfigError(f"ImageContract.size is {self.size}; wanted at most {MAX_SIZE}")
         if self.min_size < 1 or self.size < self.min_size or self.size % self.multiple_of:
@@ -276,7 +280,10 @@ def _checkpoint(document: str | None, state: Mapping[str, Tensor], sha256: str |
         # Its statistics are used as stored: the mode that BatchNorm was tested in does not show in the keys.
         notes = f"bare state dict; {ASSUMED_SIZE}x{ASSUMED_SIZE} RGB in [-1, 1] and eval mode assumed"
         provenance = Provenance(getgan_version="unknown", notes=notes)
-        return Checkpoint(arch, config, state, ImageContract(), provenance, sha256)
+        with torch.device("meta"):
+            generator = build_generator(arch, config)
+        contract = ImageContract(multiple_of=generator.multiple_of, min_size=generator.min_size)
+        return Checkpoint(arch, config, state, contract, provenance, sha256)
     try:
         content = json.loads(document)
         version = content["version"]
@@ -306,7 +313,7 @@ def _json_from_checkpoint(checkpoint: Checkpoint) -> str:
     document = {
         "version": FORMAT_VERSION,
         "arch": checkpoint.arch,
-        "config": asdict(checkpoint.config),
+        "config": record_of(checkpoint.config),
         "contract": asdict(checkpoint.contract),
         "provenance": asdict(checkpoint.provenance),
     }
@@ -321,9 +328,11 @@ def _record(kind: type[_Record], document: Any, *, strict: bool) -> _Record:
     if not isinstance(document, dict):
         raise CheckpointError(f"found {type(document).__name__} as {kind.__name__}; wanted an object")
     known = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    if strict and known.keys() != document.keys():
-        odd = first_three(sorted(known.keys() ^ document.keys()))
-        raise CheckpointError(f"found {kind.__name__} with missing or unknown fields ({odd})")
+    optional = {field.name for field in fields(kind) if LEFT_OUT in field.metadata}  # type: ignore[arg-type]
+    odd = (known.keys() - optional - document.keys()) | (document.keys() - known.keys())
+    if strict and odd:
+        names = first_three(sorted(odd))
+        raise CheckpointError(f"found {kind.__name__} with missing or unknown fields ({names})")
     values: dict[str, Any] = {}
     for name in known.keys() & document.keys():
         value = tuple(document[name]) if isinstance(document[name], list) else document[name]
@@ -354,9 +363,9 @@ def _check(checkpoint: Checkpoint) -> None:
     channels = (config.in_channels, config.out_channels)
     if channels != (3, 3):
         raise CheckpointError(f"found {channels[0]} -> {channels[1]} channels; wanted 3 -> 3 (RGB)")
-    if checkpoint.contract.min_size != generator.min_size:
-        found = f"contract.min_size = {checkpoint.contract.min_size}"
-        raise CheckpointError(f"found {found}; wanted {generator.min_size} for this {checkpoint.arch}")
+    for name in ("min_size", "multiple_of"):
+        if (found := getattr(checkpoint.contract, name)) != (own := getattr(generator, name)):
+            raise CheckpointError(f"found contract.{name} = {found}; wanted {own} for this {checkpoint.arch}")
     wanted, found_state = generator.state_dict(), checkpoint.state
     problems = []
     if missing := [key for key in wanted if key not in found_state]:

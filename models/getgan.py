@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from getgan.models.blocks import ResidualBlock, check_config, check_image, down, head, stem, up
+from getgan.models.blocks import (
+    LEFT_OUT,
+    ResidualBlock,
+    check_config,
+    check_image,
+    check_stride,
+    decoder,
+    encoder,
+    levels_of,
+    settled,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,10 @@ class GetGanConfig:
     gate: Literal["none", "1x1", "3x3", "channel"] = "1x1"
     up: Literal["transposed", "resize"] = "transposed"
     norm: Literal["instance", "batch"] = "instance"
+    # Channels at H, H/2, H/4, ..., the last being the trunk's; () = CycleGAN's (ngf, 2 ngf, 4 ngf).
+    widths: tuple[int, ...] = field(default=(), metadata={LEFT_OUT: True})
+    # Of the stem; the head answers with stride x stride pixels a place, and widths begin at H / stride.
+    stride: int = field(default=1, metadata={LEFT_OUT: True})
 
     def __post_init__(self) -> None:
         check_config(
@@ -35,6 +49,15 @@ class GetGanConfig:
                 "norm": ("instance", "batch"),
             },
         )
+        check_stride(self.stride)
+        ngf, widths = settled(self.ngf, self.widths)
+        object.__setattr__(self, "ngf", ngf)
+        object.__setattr__(self, "widths", widths)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Channels at H, H/2, H/4, ..., as many as the network has levels."""
+        return levels_of(self.ngf, self.widths)
 
 
 class GetGanOutput(NamedTuple):
@@ -42,7 +65,7 @@ class GetGanOutput(NamedTuple):
 
     y_star: Tensor  # (N, 3, H, W) in [-1, 1]: the face
     y_error: Tensor  # (N, 3, H, W) in [-1, 1]: what has no counterpart in a face
-    gate: Tensor | None  # (N, C, H/4, W/4), or (N, 1, H/4, W/4) for "channel"; ~1 face, ~0 error
+    gate: Tensor | None  # (N, C, h, w) at the trunk's size, or (N, 1, h, w) for "channel"; ~1 face, ~0 error
 
 
 class GetGanGenerator(nn.Module):
@@ -54,21 +77,23 @@ class GetGanGenerator(nn.Module):
     def __init__(self, config: GetGanConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or GetGanConfig()
-        ngf, norm = config.ngf, config.norm
         self.shared = nn.Sequential(
-            *stem(config.in_channels, ngf, norm),
-            *down(ngf, norm),
-            *down(2 * ngf, norm),
-            *(ResidualBlock(4 * ngf, norm) for _ in range(config.shared_blocks)),
+            *encoder(config.in_channels, config.levels, config.norm, config.stride),
+            *(ResidualBlock(config.levels[-1], config.norm) for _ in range(config.shared_blocks)),
         )
         self.gate = _gate(config)
         self.fake = _branch(config)
         self.error = _branch(config)
 
     @property
+    def multiple_of(self) -> int:
+        """Height and width are multiples of this: the stem's stride, and every level after it halves them."""
+        return int(self.config.stride * 2 ** (len(self.config.levels) - 1))
+
+    @property
     def min_size(self) -> int:
-        """Smallest legal height and width: H/4 must exceed the residual blocks' reflection padding of 1."""
-        return 8
+        """Smallest legal height and width: the trunk's must exceed its blocks' reflection padding of 1."""
+        return 2 * self.multiple_of
 
     def forward(self, x: Tensor) -> GetGanOutput:
         """Face, error and gate of x, (N, 3, H, W) float RGB in [-1, 1]."""
@@ -84,13 +109,13 @@ class GetGanGenerator(nn.Module):
         return y_star
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        check_image(x, self.config.in_channels, self.min_size)
-        features: Tensor = self.shared(x)  # (N, C, H/4, W/4), C = 4 * ngf
+        check_image(x, self.config.in_channels, self.min_size, self.multiple_of)
+        features: Tensor = self.shared(x)  # (N, C, h, w), h = H / multiple_of; by default C = 4 ngf at H/4
         return features, None if self.gate is None else torch.sigmoid(self.gate(features))
 
 
 def _gate(config: GetGanConfig) -> nn.Conv2d | None:
-    channels = 4 * config.ngf
+    channels = config.levels[-1]
     if config.gate == "none":
         return None
     if config.gate == "3x3":
@@ -99,10 +124,7 @@ def _gate(config: GetGanConfig) -> nn.Conv2d | None:
 
 
 def _branch(config: GetGanConfig) -> nn.Sequential:
-    ngf, norm = config.ngf, config.norm
     return nn.Sequential(
-        *(ResidualBlock(4 * ngf, norm) for _ in range(config.branch_blocks)),  # (N, 4 ngf, H/4, W/4)
-        *up(4 * ngf, norm, config.up),  # (N, 2 ngf, H/2, W/2)
-        *up(2 * ngf, norm, config.up),  # (N, ngf, H, W)
-        *head(ngf, config.out_channels),  # (N, 3, H, W)
+        *(ResidualBlock(config.levels[-1], config.norm) for _ in range(config.branch_blocks)),
+        *decoder(config.levels, config.out_channels, config.norm, config.up, config.stride),
     )

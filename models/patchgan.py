@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from getgan.errors import ConfigError
@@ -59,3 +61,23 @@ class PatchGan(nn.Module):
             raise ConfigError(f"image is {found}; a PatchGAN of this depth wants at least {self.min_size}")
         out: Tensor = self.model(x)
         return out
+
+
+class TwoScalePatchGan(nn.Module):
+    """Two PatchGANs, one on the picture and one on its half, which sees twice as much of a face at once."""
+
+    def __init__(self, config: PatchGanConfig | None = None) -> None:
+        super().__init__()
+        self.fine = PatchGan(config)
+        self.coarse = PatchGan(config)
+
+    @property
+    def min_size(self) -> int:
+        """Smallest legal height and width: the half's."""
+        return 2 * self.coarse.min_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) float RGB in [-1, 1] -> scores (N, 2, h, w), the half's enlarged to weigh as much."""
+        fine = self.fine(x)
+        coarse = self.coarse(functional.avg_pool2d(x, 2))
+        return torch.cat([fine, functional.interpolate(coarse, size=fine.shape[2:], mode="nearest")], dim=1)

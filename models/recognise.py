@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from getgan.errors import CheckpointError
+from getgan.models.blocks import STRIDES
 from getgan.models.catalog import GeneratorConfig
 from getgan.models.getgan import GetGanConfig
 from getgan.models.resnet import ResnetConfig
@@ -18,13 +19,16 @@ WANTED = (
     "or a plain CycleGAN ResNet generator (model.1.weight, model.10.conv_block.1.weight, ...)"
 )
 
+# Where the first residual block can be: behind the stem's four layers and three for each halving of the size.
+FIRST_BLOCKS = range(7, 23, 3)
+
 
 def recognise(state: Mapping[str, Tensor]) -> tuple[str, GeneratorConfig]:
     """The architecture and config that `state` must have; the caller checks that every key then fits."""
     if _blocks(state, "shared") and _blocks(state, "fake"):
         return "getgan", _getgan_config(state)
     # A first block at 12 is CUT's anti-aliased net: it would load here only by mistake.
-    if min(_blocks(state, "model"), default=None) == 10:
+    if min(_blocks(state, "model"), default=0) in FIRST_BLOCKS:
         return "resnet", _resnet_config(state)
     raise CheckpointError(f"found a state dict with keys {first_three(sorted(state))}; wanted {WANTED}")
 
@@ -37,30 +41,39 @@ def first_three(names: list[str]) -> str:
 
 
 def _getgan_config(state: Mapping[str, Tensor]) -> GetGanConfig:
-    branch = len(_blocks(state, "fake"))
-    stem, head = _shape(state, "shared.1.weight"), _shape(state, f"fake.{branch + 7}.weight")
+    branch, widths = len(_blocks(state, "fake")), _widths(state, "shared")
+    stem = _shape(state, "shared.1.weight")
+    head = _shape(state, f"fake.{branch + 3 * len(widths) - 2}.weight")
+    stride = _stride(head[0])
     return GetGanConfig(
         in_channels=stem[1],
-        out_channels=head[0],
+        out_channels=head[0] // stride**2,
+        stride=stride,
         ngf=stem[0],
         shared_blocks=len(_blocks(state, "shared")),
         branch_blocks=branch,
         gate=_gate(state),
         up=_up(state, f"fake.{branch}.weight"),
         norm=_norm(state, "shared.1.bias"),
+        widths=widths,
     )
 
 
 def _resnet_config(state: Mapping[str, Tensor]) -> ResnetConfig:
-    blocks = len(_blocks(state, "model"))
-    stem, head = _shape(state, "model.1.weight"), _shape(state, f"model.{blocks + 17}.weight")
+    blocks, widths = len(_blocks(state, "model")), _widths(state, "model")
+    stem = _shape(state, "model.1.weight")
+    behind = min(_blocks(state, "model")) + blocks  # the first up-convolution
+    head = _shape(state, f"model.{behind + 3 * len(widths) - 2}.weight")
+    stride = _stride(head[0])
     return ResnetConfig(
         in_channels=stem[1],
-        out_channels=head[0],
+        out_channels=head[0] // stride**2,
+        stride=stride,
         ngf=stem[0],
         blocks=blocks,
         norm=_norm(state, "model.1.bias"),
-        up=_up(state, f"model.{blocks + 10}.weight"),
+        up=_up(state, f"model.{behind}.weight"),
+        widths=widths,
     )
 
 
@@ -68,6 +81,17 @@ def _blocks(state: Mapping[str, Tensor], root: str) -> set[int]:
     """Positions of the residual blocks under `root`."""
     matches = (re.match(rf"{root}\.(\d{{1,4}})\.conv_block\.", key) for key in state)
     return {int(match[1]) for match in matches if match}
+
+
+def _widths(state: Mapping[str, Tensor], root: str) -> tuple[int, ...]:
+    """Channels of the stem and of each convolution that halves the size, up to the first residual block."""
+    first = min(_blocks(state, root))
+    return tuple(_shape(state, f"{root}.{place}.weight")[0] for place in range(1, min(first, 22), 3))
+
+
+def _stride(out_channels: int) -> int:
+    """The stem's stride, from the head's channels: 3 for each of stride x stride pixels."""
+    return {3 * stride**2: stride for stride in STRIDES}.get(out_channels, 1)
 
 
 def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, int, int, int]:

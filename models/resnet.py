@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, nn
 
-from getgan.models.blocks import ResidualBlock, check_config, check_image, down, head, stem, up
+from getgan.models.blocks import (
+    LEFT_OUT,
+    ResidualBlock,
+    check_config,
+    check_image,
+    check_stride,
+    decoder,
+    encoder,
+    levels_of,
+    settled,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,10 @@ class ResnetConfig:
     blocks: int = 9
     norm: Literal["instance", "batch"] = "instance"
     up: Literal["transposed", "resize"] = "transposed"
+    # Channels at H, H/2, H/4, ..., the last being the trunk's; () = CycleGAN's (ngf, 2 ngf, 4 ngf).
+    widths: tuple[int, ...] = field(default=(), metadata={LEFT_OUT: True})
+    # Of the stem; the head answers with stride x stride pixels a place, and widths begin at H / stride.
+    stride: int = field(default=1, metadata={LEFT_OUT: True})
 
     def __post_init__(self) -> None:
         check_config(
@@ -27,6 +41,15 @@ class ResnetConfig:
             ("in_channels", "out_channels", "ngf", "blocks"),
             {"norm": ("instance", "batch"), "up": ("transposed", "resize")},
         )
+        check_stride(self.stride)
+        ngf, widths = settled(self.ngf, self.widths)
+        object.__setattr__(self, "ngf", ngf)
+        object.__setattr__(self, "widths", widths)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Channels at H, H/2, H/4, ..., as many as the network has levels."""
+        return levels_of(self.ngf, self.widths)
 
 
 class ResnetGenerator(nn.Module):
@@ -35,26 +58,27 @@ class ResnetGenerator(nn.Module):
     def __init__(self, config: ResnetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ResnetConfig()
-        ngf, norm = config.ngf, config.norm
         # The position in this list is the key name: model.1, .4, .7, blocks from .10, ups, last convolution.
         self.model = nn.Sequential(
-            *stem(config.in_channels, ngf, norm),  # (N, ngf, H, W)
-            *down(ngf, norm),  # (N, 2 ngf, H/2, W/2)
-            *down(2 * ngf, norm),  # (N, 4 ngf, H/4, W/4)
-            *(ResidualBlock(4 * ngf, norm) for _ in range(config.blocks)),
-            *up(4 * ngf, norm, config.up),  # (N, 2 ngf, H/2, W/2)
-            *up(2 * ngf, norm, config.up),  # (N, ngf, H, W)
-            *head(ngf, config.out_channels),  # (N, 3, H, W)
+            # (N, C, h, w), h = H / multiple_of; by default C = 4 ngf at H/4
+            *encoder(config.in_channels, config.levels, config.norm, config.stride),
+            *(ResidualBlock(config.levels[-1], config.norm) for _ in range(config.blocks)),
+            *decoder(config.levels, config.out_channels, config.norm, config.up, config.stride),
         )
 
     @property
+    def multiple_of(self) -> int:
+        """Height and width are multiples of this: the stem's stride, and every level after it halves them."""
+        return int(self.config.stride * 2 ** (len(self.config.levels) - 1))
+
+    @property
     def min_size(self) -> int:
-        """Smallest legal height and width: H/4 must exceed the residual blocks' reflection padding of 1."""
-        return 8
+        """Smallest legal height and width: the trunk's must exceed its blocks' reflection padding of 1."""
+        return 2 * self.multiple_of
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) float RGB in [-1, 1] -> the same."""
-        check_image(x, self.config.in_channels, self.min_size)
+        check_image(x, self.config.in_channels, self.min_size, self.multiple_of)
         out: Tensor = self.model(x)
         return out
 

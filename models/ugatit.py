@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -10,7 +11,15 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from getgan.errors import ConfigError
-from getgan.models.blocks import ResidualBlock, check_config, check_image, is_traced
+from getgan.models.blocks import (
+    LEFT_OUT,
+    ResidualBlock,
+    check_config,
+    check_image,
+    is_traced,
+    levels_of,
+    settled,
+)
 
 EPS = 1e-5
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -26,11 +35,23 @@ class UgatitConfig:
     size: int = 256
     in_channels: int = 3
     out_channels: int = 3
+    # Channels at H, H/2, H/4, ..., the last being the trunk's; () = CycleGAN's (ngf, 2 ngf, 4 ngf).
+    widths: tuple[int, ...] = field(default=(), metadata={LEFT_OUT: True})
 
     def __post_init__(self) -> None:
         check_config(self, ("ngf", "blocks", "size", "in_channels", "out_channels"), {})
-        if self.size < 8 or self.size % 4:
-            raise ConfigError(f"UgatitConfig.size is {self.size}; wanted a multiple of 4, at least 8")
+        ngf, widths = settled(self.ngf, self.widths)
+        object.__setattr__(self, "ngf", ngf)
+        object.__setattr__(self, "widths", widths)
+        multiple = 2 ** (len(self.levels) - 1)
+        if self.size < 2 * multiple or self.size % multiple:
+            wanted = f"a multiple of {multiple}, at least {2 * multiple}"
+            raise ConfigError(f"UgatitConfig.size is {self.size}; wanted {wanted}")
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Channels at H, H/2, H/4, ..., as many as the network has levels."""
+        return levels_of(self.ngf, self.widths)
 
 
 @dataclass(frozen=True)
@@ -52,7 +73,7 @@ class UgatitOutput(NamedTuple):
 
     image: Tensor  # (N, 3, H, W) in [-1, 1]
     cam_logit: Tensor  # (N, 2): from the average and from the maximum
-    heatmap: Tensor  # (N, 1, H/4, W/4): where the net looks
+    heatmap: Tensor  # (N, 1, h, w) at the trunk's size, by default H/4: where the net looks
 
 
 class UgatitScore(NamedTuple):
@@ -135,11 +156,11 @@ class UgatitGenerator(nn.Module):
     def __init__(self, config: UgatitConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or UgatitConfig()
-        ngf, channels = config.ngf, 4 * config.ngf
+        widths, channels = config.levels, config.levels[-1]
+        steps = tuple(pairwise(widths))
         self.DownBlock = nn.Sequential(
-            *_conv(config.in_channels, ngf, 7),  # (N, ngf, H, W)
-            *_conv(ngf, 2 * ngf, 3, stride=2),  # (N, 2 ngf, H/2, W/2)
-            *_conv(2 * ngf, channels, 3, stride=2),  # (N, C, H/4, W/4), C = 4 ngf
+            *_conv(config.in_channels, widths[0], 7),  # (N, ngf, H, W)
+            *(layer for a, b in steps for layer in _conv(a, b, 3, stride=2)),  # (N, C, h, w)
             *(ResidualBlock(channels, "instance", bias=False) for _ in range(config.blocks)),
         )
         self.gap_fc = nn.Linear(channels, 1, bias=False)
@@ -147,7 +168,7 @@ class UgatitGenerator(nn.Module):
         self.conv1x1 = nn.Conv2d(2 * channels, channels, 1)
         self.relu = nn.ReLU(inplace=True)
         # Light sees the spatial mean, full every position: hence its fixed size and 26 times the weights.
-        positions = 1 if config.light else (config.size // 4) ** 2
+        positions = 1 if config.light else (config.size // self.multiple_of) ** 2
         self.FC = nn.Sequential(
             nn.Linear(positions * channels, channels, bias=False),
             nn.ReLU(inplace=True),
@@ -159,25 +180,29 @@ class UgatitGenerator(nn.Module):
         for k in range(1, config.blocks + 1):
             self.add_module(f"UpBlock1_{k}", AdaLINBlock(channels))
         self.UpBlock2 = nn.Sequential(
-            *_up(channels),  # (N, 2 ngf, H/2, W/2)
-            *_up(2 * ngf),  # (N, ngf, H, W)
+            *(layer for a, b in reversed(steps) for layer in _up(b, a)),  # (N, ngf, H, W)
             nn.ReflectionPad2d(3),
-            nn.Conv2d(ngf, config.out_channels, 7, bias=False),
+            nn.Conv2d(widths[0], config.out_channels, 7, bias=False),
             nn.Tanh(),
         )
 
     @property
+    def multiple_of(self) -> int:
+        """Height and width are multiples of this: every level below the first halves them."""
+        return int(2 ** (len(self.config.levels) - 1))
+
+    @property
     def min_size(self) -> int:
-        """Smallest legal height and width: 8 (padding of 1 at H/4); a full net has one size only."""
-        return 8 if self.config.light else self.config.size
+        """Smallest legal height and width: the trunk pads by 1; a full net has one size only."""
+        return 2 * self.multiple_of if self.config.light else self.config.size
 
     def forward(self, x: Tensor) -> UgatitOutput:
         """Image, CAM logits and heatmap of x, (N, 3, H, W) float RGB in [-1, 1]."""
-        check_image(x, self.config.in_channels, self.min_size)
+        check_image(x, self.config.in_channels, self.min_size, self.multiple_of)
         self._check_fixed_size(x)
-        features = self.DownBlock(x)  # (N, C, H/4, W/4)
+        features = self.DownBlock(x)  # (N, C, h, w), by default C = 4 ngf at H/4
         both, cam_logit = _class_activation(features, self.gap_fc.weight, self.gmp_fc.weight)
-        features = self.relu(self.conv1x1(both))  # (N, C, H/4, W/4)
+        features = self.relu(self.conv1x1(both))  # (N, C, h, w)
         style = features.mean(dim=(2, 3)) if self.config.light else features.flatten(1)
         style = self.FC(style)  # (N, C)
         gamma, beta = self.gamma(style), self.beta(style)
@@ -262,11 +287,11 @@ def _conv(channels: int, width: int, kernel: int, stride: int = 1) -> list[nn.Mo
     ]
 
 
-def _up(channels: int) -> list[nn.Module]:
+def _up(channels: int, narrower: int) -> list[nn.Module]:
     return [
         nn.Upsample(scale_factor=2.0, mode="nearest"),
         nn.ReflectionPad2d(1),
-        nn.Conv2d(channels, channels // 2, 3, bias=False),
-        ILN(channels // 2),
+        nn.Conv2d(channels, narrower, 3, bias=False),
+        ILN(narrower),
         nn.ReLU(inplace=True),
     ]

@@ -401,6 +401,9 @@ def _edited(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
         (lambda d: d["contract"].update(range=[0.0, 1.0]), "range (0.0, 1.0), multiples of 4; wanted RGB"),
         (lambda d: d["contract"].update(size=17), "ImageContract.size is 17; wanted a multiple of 4"),
         (lambda d: d["contract"].update(min_size=4), "contract.min_size = 4; wanted 8 for this getgan"),
+        (lambda d: d["contract"].update(multiple_of=2), "contract.multiple_of = 2; wanted 4 for this getgan"),
+        (lambda d: d["config"].update(widths=7), "found GetGanConfig.widths = 7; wanted a tuple"),
+        (lambda d: d["config"].update(widths=[8, 4]), "widths are (8, 4); wanted 2 to 7 integers"),
         (lambda d: d["provenance"].update(seed="x"), "found Provenance.seed = 'x'; wanted a int"),
         (lambda d: d["contract"].update(size=2052), "ImageContract.size is 2052; wanted at most 2048"),
         (
@@ -558,7 +561,7 @@ def test_nothing_unreadable_is_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"channels": "BGR"}, {"range": (0.0, 1.0)}, {"multiple_of": 2}, {"size": 4}, {"size": 30}]
+    "options", [{"channels": "BGR"}, {"range": (0.0, 1.0)}, {"multiple_of": 3}, {"size": 4}, {"size": 30}]
 )
 def test_contract_holds_only_what_we_run(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="ImageContract"):

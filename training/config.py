@@ -19,7 +19,11 @@ else:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Networks. `method` names the system; CycleGAN's generator has shared_blocks + branch_blocks blocks."""
+    """Networks. `method` names the system; CycleGAN's generator has shared_blocks + branch_blocks blocks.
+
+    widths: channels of every generator at full size, H/2, H/4, ..., the last being the trunk's, where the
+    blocks and the gate are; [] = CycleGAN's (ngf, 2 ngf, 4 ngf), else ngf is not used.
+    """
 
     method: Literal["getgan", "cyclegan", "ugatit"] = "getgan"
     ngf: int = 64
@@ -35,6 +39,9 @@ class ModelConfig:
     ugatit_light: bool = True
     ugatit_global_layers: int = 7  # of the discriminators; 7 needs pictures of 96 pixels or more
     ugatit_local_layers: int = 5
+    widths: tuple[int, ...] = ()
+    stride: int = 1  # of the stems, 1, 2 or 4; widths then begin at H / stride. Not U-GAT-IT
+    discriminator_scales: int = 1  # 2: a second PatchGAN per domain sees the picture at half its size
 
 
 @dataclass(frozen=True)
@@ -200,6 +207,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
             wanted = ", ".join(map(str, get_args(hint)))
             raise ConfigError(f"{where} is {value!r}; wanted one of {wanted}")
         return value
+    if hint == tuple[int, ...]:
+        if not isinstance(value, list) or not all(type(item) is int for item in value):
+            raise ConfigError(f"{where} is {value!r}; wanted a list of integers, like [16, 32, 64, 96]")
+        return tuple(value)
     if get_origin(hint) is tuple:
         if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
             raise ConfigError(f"{where} is {value!r}; wanted two numbers, [min, max]")
@@ -266,7 +277,18 @@ def _check(config: TrainConfig) -> None:
     wanted(0 <= optim.decay_from <= 1, "optim.decay_from", optim.decay_from, "a share from 0 to 1")
     wanted(0 <= optim.ema < 1, "optim.ema", optim.ema, "a decay in [0, 1)")
     wanted(optim.pool >= 0, "optim.pool", optim.pool, "0 or more")
-    wanted(data.size >= 32 and data.size % 4 == 0, "data.size", data.size, "a multiple of 4 from 32 on")
+    # Here, because reading a config must not wait for PyTorch.
+    from getgan.models.blocks import check_stride, check_widths, levels_of
+
+    check_widths(model.widths)
+    check_stride(model.stride)
+    wanted(model.stride == 1 or model.method != "ugatit", "model.stride", model.stride, "1 for U-GAT-IT")
+    step = model.stride * 2 ** (len(levels_of(model.ngf, model.widths)) - 1)
+    wanted(
+        data.size >= 32 and data.size % step == 0, "data.size", data.size, f"a multiple of {step} from 32 on"
+    )
+    scales = model.discriminator_scales
+    wanted(scales in (1, 2), "model.discriminator_scales", scales, "1 or 2")
     wanted(data.count >= 0, "data.count", data.count, "0 (endless) or more")
     wanted(data.first >= 0, "data.first", data.first, "0 or more")
     wanted(0 <= data.occlusion <= 1, "data.occlusion", data.occlusion, "a share from 0 to 1")

@@ -99,4 +99,6 @@ def getgan_config(model: ModelConfig) -> GetGanConfig:
         gate=model.gate,
         up=model.up,
         norm=model.norm,
+        widths=model.widths,
+        stride=model.stride,
     )

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from getgan.models.blocks import init_weights
-from getgan.models.patchgan import PatchGan, PatchGanConfig
+from getgan.models.patchgan import PatchGan, PatchGanConfig, TwoScalePatchGan
 from getgan.models.resnet import ResnetConfig, ResnetGenerator
 from getgan.training.config import ModelConfig, TrainConfig
 from getgan.training.pool import ImagePool
@@ -17,12 +17,22 @@ from getgan.training.updates import Numerics, Updates
 
 def reverse_generator(model: ModelConfig, blocks: int) -> ResnetGenerator:
     """H, or CycleGAN's G: a ResNet generator with as many blocks."""
-    return ResnetGenerator(ResnetConfig(ngf=model.ngf, blocks=blocks, norm=model.norm, up=model.up))
+    return ResnetGenerator(
+        ResnetConfig(
+            ngf=model.ngf,
+            blocks=blocks,
+            norm=model.norm,
+            up=model.up,
+            widths=model.widths,
+            stride=model.stride,
+        )
+    )
 
 
-def patchgan(model: ModelConfig) -> PatchGan:
-    """A 70x70 PatchGAN, or of as many layers as the config says."""
-    return PatchGan(PatchGanConfig(ndf=model.ndf, layers=model.discriminator_layers, norm=model.norm))
+def patchgan(model: ModelConfig) -> PatchGan | TwoScalePatchGan:
+    """A 70x70 PatchGAN, or of as many layers and scales as the config says."""
+    config = PatchGanConfig(ndf=model.ndf, layers=model.discriminator_layers, norm=model.norm)
+    return PatchGan(config) if model.discriminator_scales == 1 else TwoScalePatchGan(config)
 
 
 def by_name(

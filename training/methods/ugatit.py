@@ -28,7 +28,11 @@ class UGatIt:
         self.loss, self.numerics = config.loss, numerics
         model = config.model
         shape = UgatitConfig(
-            ngf=model.ngf, blocks=model.ugatit_blocks, light=model.ugatit_light, size=config.data.size
+            ngf=model.ngf,
+            blocks=model.ugatit_blocks,
+            light=model.ugatit_light,
+            size=config.data.size,
+            widths=model.widths,
         )
         self._nets = by_name(
             UgatitGenerator(shape), UgatitGenerator(shape), _ugatit_judges(model), _ugatit_judges(model)
