@@ -73,6 +73,10 @@ def train(
         Path | None, typer.Option(help="Folder with trainA and trainB; short for data.kind and data.root.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start-from", help="Checkpoint to take the first weights from: what fits of it."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings only.")] = False,
     json: Json = False,
 ) -> None:
@@ -85,7 +89,8 @@ def train(
     folders = [f'data.root="{data.as_posix()}"', "data.kind=folders"] if data else []
     options = load_config(config, folders + (override or []))
     first = is_first_process()
-    trainer = Trainer(options, output, Console(quiet=quiet or json or not first), resume=resume)
+    console = Console(quiet=quiet or json or not first)
+    trainer = Trainer(options, output, console, resume=resume, start=start)
     trainer.run()
     if first:
         tell(trainer.summary(), json)

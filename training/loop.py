@@ -26,6 +26,7 @@ from getgan.training.config import TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
 from getgan.training.methods import Method, build_method
 from getgan.training.samples import write_sample
+from getgan.training.start import start_from
 from getgan.training.state import Progress, load_state, save_state
 from getgan.training.updates import Numerics
 from getgan.training.watch import Reading, Watch
@@ -69,7 +70,15 @@ class Trainer:
     Under torchrun every process builds one; rank 0 alone writes.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, console: Console, *, resume: bool) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        console: Console,
+        *,
+        resume: bool,
+        start: Path | None = None,
+    ) -> None:
         self.config, self.folder, self.console = config, folder, console
         self.rank, self.world, device = _join_processes(config.run.device)
         self.numerics = Numerics(device, config.run.precision)
@@ -81,14 +90,21 @@ class Trainer:
             raise TrainingError(
                 f"{folder} holds a run already; add --resume to go on with it, or name another"
             )
+        if state.exists() and start is not None:
+            raise TrainingError(
+                f"{folder} holds a run with weights of its own; leave --start-from out to go on with it, "
+                "or name another folder"
+            )
         domains = open_domains(config.data)
         self.batches = Batches(
             config.data, domains, config.optim.batch, config.run.seed, self.rank, self.world
         )
         self.watch = Watch(config.data, domains, config.run.probe_images)
         self.method: Method = build_method(config, self.numerics)
-        self.ema = copy.deepcopy(self.method.nets["forward"]) if config.optim.ema else None
         self.progress = Progress()
+        if start is not None:
+            self.progress.started_from = start_from(self.method, start)
+        self.ema = copy.deepcopy(self.method.nets["forward"]) if config.optim.ema else None
         self._identity = _identity_of(config)
         if resume and state.exists():
             self.progress = load_state(state, self.method, self.ema, self._identity)
@@ -227,7 +243,8 @@ class Trainer:
             self._save_checkpoint("last", None)
 
     def _save_checkpoint(self, name: str, reading: Reading | None) -> None:
-        notes = "" if reading is None else f"best of the run by the watch's score, {reading.score:.4g}"
+        best = "" if reading is None else f"best of the run by the watch's score, {reading.score:.4g}"
+        notes = "\n".join(filter(None, (best, self.progress.started_from)))
         provenance = Provenance(
             getgan_version=__version__,
             trained_on=_describe_data(self.config),
@@ -238,7 +255,11 @@ class Trainer:
             notes=notes,
         )
         for net, suffix in ((self.generator, ""), (self.method.nets["reverse"], ".reverse")):
-            contract = ImageContract(size=self.config.data.size, min_size=int(net.min_size))  # type: ignore[arg-type]
+            contract = ImageContract(
+                size=self.config.data.size,
+                multiple_of=int(net.multiple_of),  # type: ignore[arg-type]
+                min_size=int(net.min_size),  # type: ignore[arg-type]
+            )
             arch = {"GetGanGenerator": "getgan", "ResnetGenerator": "resnet", "UgatitGenerator": "ugatit"}
             checkpoint = Checkpoint(
                 arch[type(net).__name__],

@@ -28,6 +28,7 @@ class Progress:
     best_score: float = float("-inf")
     best_iteration: int = 0
     collapsed: bool = False
+    started_from: str = ""  # what the first weights were taken from; "" = freshly drawn
 
 
 def save_state(path: Path, method: Method, ema: nn.Module | None, progress: Progress, config: str) -> None:
