@@ -161,6 +161,9 @@ def test_correlation() -> None:
     assert correlation(3 * up + 1, up) == pytest.approx(1.0)
     assert correlation(-up, up) == pytest.approx(-1.0)
     assert correlation(np.ones(3), up) == 0.0
+    # One picture, read three times with other roundings; a face that does turn, by little, counts.
+    assert correlation(5.0 + 1e-11 * up, up) == 0.0
+    assert correlation(5.0 + 1e-3 * up, up) == pytest.approx(1.0)
 
 
 # --- table, page, pictures ------------------------------------------------------------------------------
