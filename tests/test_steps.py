@@ -79,7 +79,7 @@ def moves(method: GetGan, iterate: Callable[[], object]) -> list[tuple[str, str]
     updates = method.updates
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(updates, "step_generators", watched("G", updates.step_generators))
-        patch.setattr(updates, "step_judges", watched("D", updates.step_judges))
+        patch.setattr(updates, "step_discriminators", watched("D", updates.step_discriminators))
         iterate()
     assert changed() == ""
     return found
@@ -135,14 +135,14 @@ def test_step_2_keeps_the_gradients_of_the_others_as_they_are(monkeypatch: pytes
 def test_joint_gradient_is_the_sum_of_the_four_sequential_ones() -> None:
     x, y = noise(0, 2, 3, 32, 32), noise(1, 2, 3, 32, 32)
     options = ("loss.lambda_keep=0.7", "optim.pool=0")
-    parts, judged = recorded_gradients(small_getgan(*options), x, y)
-    joint, judged_joint = recorded_gradients(small_getgan(*options, "optim.updates=joint"), x, y)
-    assert (len(parts), len(judged), len(joint), len(judged_joint)) == (4, 1, 1, 1)
+    parts, discriminator = recorded_gradients(small_getgan(*options), x, y)
+    joint, discriminator_joint = recorded_gradients(small_getgan(*options, "optim.updates=joint"), x, y)
+    assert (len(parts), len(discriminator), len(joint), len(discriminator_joint)) == (4, 1, 1, 1)
     wanted = torch.stack(parts).sum(0)
     assert float(wanted.abs().max()) > 0
     # float32 sums in another order
     torch.testing.assert_close(joint[0], wanted, rtol=1e-3, atol=1e-5 * float(wanted.abs().max()))
-    torch.testing.assert_close(judged_joint[0], judged[0])
+    torch.testing.assert_close(discriminator_joint[0], discriminator[0])
 
 
 def test_learning_rate_is_constant_and_then_falls_linearly_for_both_optimizers() -> None:

@@ -153,7 +153,7 @@ def recorded_gradients(method: Method, x: Tensor, y: Tensor) -> tuple[list[Tenso
     found: tuple[list[Tensor], list[Tensor]] = ([], [])
     with pytest.MonkeyPatch.context() as patch:
         for place, (adam, own) in enumerate(
-            ((updates.adam_g, updates.generators), (updates.adam_d, updates.judges))
+            ((updates.adam_g, updates.generators), (updates.adam_d, updates.discriminators))
         ):
 
             def record(place: int = place, own: list[nn.Parameter] = own) -> None:

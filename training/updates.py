@@ -32,14 +32,18 @@ class Updates:
     """Two Adam optimizers, one for all generators and one for both discriminators, and how they step."""
 
     def __init__(
-        self, generators: list[nn.Module], judges: list[nn.Module], config: OptimConfig, numerics: Numerics
+        self,
+        generators: list[nn.Module],
+        discriminators: list[nn.Module],
+        config: OptimConfig,
+        numerics: Numerics,
     ) -> None:
         self.config, self.numerics = config, numerics
         self.generators = [p for module in generators for p in module.parameters()]
-        self.judges = [p for module in judges for p in module.parameters()]
+        self.discriminators = [p for module in discriminators for p in module.parameters()]
         betas = (config.beta1, config.beta2)
         self.adam_g = torch.optim.Adam(self.generators, lr=config.lr, betas=betas)
-        self.adam_d = torch.optim.Adam(self.judges, lr=config.lr, betas=betas)
+        self.adam_d = torch.optim.Adam(self.discriminators, lr=config.lr, betas=betas)
         self.scaler = torch.amp.GradScaler(numerics.device.type, enabled=numerics.precision == "fp16")
 
     def set_rate(self, iteration: int) -> float:
@@ -56,13 +60,13 @@ class Updates:
         """One Adam step of every generator parameter that the losses reach; no other moves."""
         self._step(self.adam_g, self.generators, losses)
 
-    def step_judges(self, losses: Losses) -> None:
+    def step_discriminators(self, losses: Losses) -> None:
         """One Adam step of the discriminators."""
-        self._step(self.adam_d, self.judges, losses)
+        self._step(self.adam_d, self.discriminators, losses)
 
     def _step(self, adam: torch.optim.Adam, own: list[nn.Parameter], losses: Losses) -> None:
         # None, not 0: Adam then skips what the losses do not reach, momentum included.
-        for parameter in (*self.generators, *self.judges):
+        for parameter in (*self.generators, *self.discriminators):
             parameter.grad = None
         total = sum(losses.values(), torch.zeros((), device=self.numerics.device))
         torch.autograd.backward(self.scaler.scale(total))

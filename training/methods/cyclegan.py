@@ -56,8 +56,8 @@ class CycleGan:
             }
         self.updates.step_generators(losses)
         with self.numerics.autocast():
-            judged = steps.discriminators(
+            adversaries = steps.discriminators(
                 disc_y, disc_x, {"y": y, "x": x}, {"y": y_fake, "x": x_fake}, self.pools
             )
-        self.updates.step_judges(judged)
-        return detached(losses | judged)
+        self.updates.step_discriminators(adversaries)
+        return detached(losses | adversaries)

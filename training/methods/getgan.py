@@ -59,11 +59,11 @@ class GetGan:
         with self.numerics.autocast():
             fourth, x_fake = steps.step4_reverse(nets, y, loss)
         g.step_generators(fourth)
-        judged = self._judge(x, y, y_star, x_fake)
+        adversaries = self._step_discriminators(x, y, y_star, x_fake)
         with self.numerics.autocast():
             fifth = steps.step5_identity(nets, x, y, loss)
         g.step_generators(fifth)
-        for part in (first, third, fourth, judged, fifth):
+        for part in (first, third, fourth, adversaries, fifth):
             done.update(part)
         return detached(done, w_e=w_e.mean(), y_error=out.y_error.float().abs().mean())
 
@@ -78,16 +78,16 @@ class GetGan:
             fourth, x_fake = steps.step4_reverse(nets, y, loss)
             losses |= fourth | steps.step5_identity(nets, x, y, loss)
         self.updates.step_generators(losses)
-        losses |= self._judge(x, y, out.y_star, x_fake)
+        losses |= self._step_discriminators(x, y, out.y_star, x_fake)
         return detached(losses, w_e=w_e.mean(), y_error=out.y_error.float().abs().mean())
 
-    def _judge(self, x: Tensor, y: Tensor, y_star: Tensor, x_fake: Tensor) -> Losses:
+    def _step_discriminators(self, x: Tensor, y: Tensor, y_star: Tensor, x_fake: Tensor) -> Losses:
         with self.numerics.autocast():
-            judged = steps.discriminators(
+            adversaries = steps.discriminators(
                 self._nets.disc_y, self._nets.disc_x, {"y": y, "x": x}, {"y": y_star, "x": x_fake}, self.pools
             )
-        self.updates.step_judges(judged)
-        return judged
+        self.updates.step_discriminators(adversaries)
+        return adversaries
 
 
 def getgan_config(model: ModelConfig) -> GetGanConfig:

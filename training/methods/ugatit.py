@@ -35,7 +35,7 @@ class UGatIt:
             widths=model.widths,
         )
         self._nets = by_name(
-            UgatitGenerator(shape), UgatitGenerator(shape), _ugatit_judges(model), _ugatit_judges(model)
+            UgatitGenerator(shape), UgatitGenerator(shape), _discriminators(model), _discriminators(model)
         )
         for net in self._nets.values():
             net.to(numerics.device)
@@ -52,11 +52,11 @@ class UGatIt:
         g, h, loss = self._nets["forward"], self._nets["reverse"], self.loss
         with self.numerics.autocast():
             y_fake, x_fake = g(x), h(y)
-            judged = {
-                "disc_y": loss.lambda_gan * self._judge("disc_y", y, y_fake.image.detach()),
-                "disc_x": loss.lambda_gan * self._judge("disc_x", x, x_fake.image.detach()),
+            adversaries = {
+                "disc_y": loss.lambda_gan * self._tell_apart("disc_y", y, y_fake.image.detach()),
+                "disc_x": loss.lambda_gan * self._tell_apart("disc_x", x, x_fake.image.detach()),
             }
-        self.updates.step_judges(judged)
+        self.updates.step_discriminators(adversaries)
         with self.numerics.autocast():
             y_fake, x_fake = g(x), h(y)
             y_same, x_same = g(y), h(x)
@@ -73,9 +73,9 @@ class UGatIt:
         self.updates.step_generators(losses)
         clip_rho(g)
         clip_rho(h)
-        return detached(losses | judged)
+        return detached(losses | adversaries)
 
-    def _judge(self, name: str, real: Tensor, fake: Tensor) -> Tensor:
+    def _tell_apart(self, name: str, real: Tensor, fake: Tensor) -> Tensor:
         """Both discriminators, on the picture and on their activation maps."""
         total = torch.zeros((), device=real.device)
         for disc in _children(self._nets[name]):
@@ -91,7 +91,7 @@ class UGatIt:
         return total
 
 
-def _ugatit_judges(model: ModelConfig) -> nn.ModuleList:
+def _discriminators(model: ModelConfig) -> nn.ModuleList:
     return nn.ModuleList(
         UgatitDiscriminator(UgatitDiscriminatorConfig(ndf=model.ndf, layers=layers))
         for layers in (model.ugatit_global_layers, model.ugatit_local_layers)
