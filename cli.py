@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 import typer
 
 from getgan import __version__
-from getgan.errors import ConfigError, DataError, GetganError, UsageError
+from getgan.errors import ConfigError, DataError, GetganError, TrainingError, UsageError
 from getgan.offline import leave_no_folder
 from getgan.printing import one_line, printable
 from getgan.runtime.interrupts import interrupts_wait
@@ -84,9 +84,16 @@ def train(
     with imports("train"):
         from getgan.training.config import load_config
         from getgan.training.console import Console
-        from getgan.training.loop import Trainer, is_first_process
+        from getgan.training.loop import CONFIG, Trainer, is_first_process
 
     folders = [f'data.root="{data.as_posix()}"', "data.kind=folders"] if data else []
+    own = output / CONFIG
+    if resume and config is None:
+        if not own.exists():
+            raise TrainingError(
+                f"no run to go on with in {output}: no {CONFIG} there; name its folder with -o"
+            )
+        config = own
     options = load_config(config, folders + (override or []))
     first = is_first_process()
     console = Console(quiet=quiet or json or not first)
@@ -94,6 +101,8 @@ def train(
     trainer.run()
     if first:
         tell(trainer.summary(), json)
+    if trainer.interrupted:
+        raise typer.Exit(130)
 
 
 @app.command()

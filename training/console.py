@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -16,7 +18,7 @@ from getgan.training.watch import Reading
 class Console:
     """Progress on stderr; a quiet one (ranks other than 0, or --quiet) prints warnings only."""
 
-    def __init__(self, *, quiet: bool = False, every_seconds: float = 30.0) -> None:
+    def __init__(self, *, quiet: bool = False, every_seconds: float = 60.0) -> None:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
         self._every = 0.5 if self._terminal else every_seconds
@@ -72,6 +74,15 @@ class Console:
             'Try loss.weight = "rescaled", a larger loss.lambda_keep, or a smaller optim.lr.'
         )
         print(f"\n{message}" if self._terminal else message, file=sys.stderr, flush=True)
+
+    def interrupted(self, iteration: int, folder: Path) -> None:
+        """Say, on every console, what is kept and how to go on."""
+        print(
+            f"stopped after iteration {iteration:,}; everything up to there is kept in {folder}. "
+            f"Go on with: getgan train --resume -o {shlex.quote(str(folder))}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def stop(self) -> None:
         """Leave the line."""

@@ -7,6 +7,7 @@ import copy
 import datetime
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 STATE = "run.state.pt"
 LOG = "log.jsonl"
 CONFIG = "config.toml"
+# Ctrl-C; systemd, timeout, docker stop; a closed terminal.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class Trainer:
             self.progress = load_state(state, self.method, self.ema, self._identity)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
+        self._signals = 0
 
     def run(self) -> Progress:
         """Train to the last iteration or to the time limit; the state is on disk afterwards."""
@@ -119,7 +123,8 @@ class Trainer:
             self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
         )
         try:
-            self._iterate()
+            with self._stopping_on_signals():
+                self._iterate()
         finally:
             self.console.stop()
             if dist.is_initialized():
@@ -145,9 +150,10 @@ class Trainer:
             losses = self._one(progress.iteration)
             progress.iteration += 1
             progress.seconds = time.monotonic() - since
-            last = progress.iteration == self.config.optim.iterations or self._agreed(self._out_of_time())
             self._add(losses)
-            saving = progress.iteration % run.checkpoint_every == 0 or last
+            stopped, late = self._agreed(self._signals > 0, self._out_of_time())
+            last = progress.iteration == self.config.optim.iterations or late
+            saving = progress.iteration % run.checkpoint_every == 0 or last or stopped
             if progress.iteration % run.log_every == 0 or saving:
                 self._log_losses()  # before saving: a state whose losses are not finite is never written
             if progress.iteration % run.sample_every == 0 or last:
@@ -158,7 +164,9 @@ class Trainer:
                 self._save()
             # Probing and saving are no training: what they took must not count, nor change the schedule.
             since = time.monotonic() - progress.seconds
-            if last:
+            if stopped and not last and self.rank == 0:
+                self.console.interrupted(progress.iteration, self.folder)
+            if stopped or last:
                 return
 
     def _one(self, iteration: int) -> dict[str, Tensor]:
@@ -173,17 +181,40 @@ class Trainer:
         self.console.advance(iteration + 1, rate)
         return losses
 
+    @contextlib.contextmanager
+    def _stopping_on_signals(self) -> Iterator[None]:
+        """End after the iteration in progress, with its state saved; a second signal ends at once."""
+
+        def stop(number: int, frame: object) -> None:
+            self._signals += 1
+            if self._signals > 1:
+                raise KeyboardInterrupt
+
+        # A handler belongs to the main thread; nohup's SIGHUP stays ignored.
+        wanted = [s for s in STOPPING if signal.getsignal(s) is not signal.SIG_IGN]
+        before = {s: signal.signal(s, stop) for s in wanted}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the run before its last iteration."""
+        return self._signals > 0 and self.progress.iteration < self.config.optim.iterations
+
     def _out_of_time(self) -> bool:
         limit = 60 * self.config.run.stop_after_minutes
         return 0 < limit <= self.progress.seconds
 
-    def _agreed(self, mine: bool) -> bool:
-        """Rank 0's answer, on every rank: clocks differ, and all must stop at the same iteration."""
+    def _agreed(self, *mine: bool) -> list[bool]:
+        """Rank 0's answers, on every rank: clocks differ, and all must stop at the same iteration."""
         if self.world == 1:
-            return mine
-        answer = torch.tensor([float(mine)], device=self.numerics.device)
-        dist.broadcast(answer, 0)
-        return bool(answer.item())
+            return list(mine)
+        answers = torch.tensor(mine, dtype=torch.float32, device=self.numerics.device)
+        dist.broadcast(answers, 0)
+        return [bool(answer) for answer in answers.tolist()]
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         """Sum on the device: reading a loss every iteration would stall a GPU."""

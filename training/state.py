@@ -11,9 +11,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from getgan.errors import TrainingError
+from getgan.errors import ConfigError, TrainingError
 from getgan.files import write_bytes_atomic
 from getgan.models.checkpoint import TRAINING_STATE_KEY
+from getgan.training.config import config_from_toml_text
 from getgan.training.methods import Method
 
 VERSION = 1
@@ -61,7 +62,7 @@ def load_state(path: Path, method: Method, ema: nn.Module | None, config: str) -
         ) from error
     if not isinstance(document, dict) or document.get(TRAINING_STATE_KEY) != VERSION:
         raise TrainingError(f"{path} is no training state of version {VERSION}; choose another folder")
-    if document["config"] != config:
+    if not _same_options(document["config"], config):
         raise TrainingError(
             f"{path} belongs to a run with other options ({_first_difference(document['config'], config)}); "
             "use the same config, or another folder"
@@ -80,11 +81,23 @@ def load_state(path: Path, method: Method, ema: nn.Module | None, config: str) -
     return Progress(**document["progress"])
 
 
+def _same_options(old: str, new: str) -> bool:
+    """Whether two TOML documents state the same run; an older one lacks the options that came later."""
+    try:
+        return old == new or config_from_toml_text(old) == config_from_toml_text(new)
+    except ConfigError:
+        return False
+
+
 def _first_difference(old: str, new: str) -> str:
-    for before, after in zip(old.splitlines(), new.splitlines(), strict=False):
+    lines = set(old.splitlines())
+    for after in new.splitlines():
+        before = next(
+            (line for line in lines if line.partition(" = ")[0] == after.partition(" = ")[0]), after
+        )
         if before != after:
             return f"there {before}, here {after}"
-    return "one has more options"
+    return "it has options that this version does not know"
 
 
 def _gathered(value: Any) -> list[Any]:
