@@ -404,13 +404,19 @@ def bench_train(
     rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median counts.", min=1)] = 15,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     threads: Threads = 0,
+    recipe: Annotated[
+        Path | None, typer.Option(help="TOML file whose networks, losses and updates are one more case.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Time per training iteration: GET-GAN (sequential, joint) over CycleGAN, interleaved."""
     with imports("train"):
         from getgan.benchmarks.training import compare_iterations
 
-    tell(compare_iterations(size=size, ngf=ngf, rounds=rounds, device=device, threads=threads), json)
+    tell(
+        compare_iterations(size=size, ngf=ngf, rounds=rounds, device=device, threads=threads, recipe=recipe),
+        json,
+    )
 
 
 @app.command("help")

@@ -6,12 +6,13 @@ import os
 import statistics
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from getgan.printing import json_text
-from getgan.training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from getgan.training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig, load_config
 from getgan.training.evaluation.contestants import resolve_device
 from getgan.training.methods import Method, build_method
 from getgan.training.updates import Numerics
@@ -48,7 +49,7 @@ class IterationTimes:
         """A table for people."""
         rounds = len(self.seconds[PEER])
         lines = [
-            f"{self.size} px, ngf {self.ngf}, batch 1, {self.device}, {self.threads} threads, "
+            f"{self.size} px, ngf {self.ngf}, batch 1, fp32, {self.device}, {self.threads} threads, "
             f"torch {self.torch}, {rounds} interleaved rounds",
             f"{'':20}{'median':>12}{'min':>12}{'max':>12}{'over CycleGAN':>16}",
         ]
@@ -59,15 +60,25 @@ class IterationTimes:
         return "\n".join(lines)
 
 
-def compare_iterations(*, size: int, ngf: int, rounds: int, device: str, threads: int) -> IterationTimes:
-    """Run every case in turn, `rounds` times after two for warm-up."""
+def compare_iterations(
+    *, size: int, ngf: int, rounds: int, device: str, threads: int, recipe: Path | None = None
+) -> IterationTimes:
+    """Run every case in turn, `rounds` times after two for warm-up; a recipe is one more case.
+
+    Of the recipe's TOML only the networks, the losses and the updates count: its case has the size, the
+    batch of 1 and the FP32 of the others.
+    """
     place = resolve_device(device)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     numerics = Numerics(place)
-    methods = {case: build_method(_config(case, size, ngf), numerics) for case in CASES}
+    configs = {case: _config(case, size, ngf) for case in CASES}
+    if recipe is not None:
+        own = load_config(recipe, [f"data.size={size}", "optim.batch=1", "run.precision=fp32"])
+        configs[recipe.stem] = own
+    methods = {case: build_method(config, numerics) for case, config in configs.items()}
     draw = torch.Generator().manual_seed(0)
     x, y = (torch.rand(1, 3, size, size, generator=draw).mul(2).sub(1).to(place) for _ in range(2))
-    seconds: dict[str, list[float]] = {case: [] for case in CASES}
+    seconds: dict[str, list[float]] = {case: [] for case in methods}
     for turn in range(rounds + 2):
         for case, method in methods.items():
             taken = _timed(method, x, y)

@@ -25,7 +25,10 @@ MAX_WEIGHT_LOSS = 2.0**-10
 
 # Computed in FP16, and what they read as weights is stored in FP16.
 HALF = frozenset(
-    ("Conv", "ConvTranspose", "Gemm", "Pad", "Resize", "Relu", "Sigmoid", "Tanh", "Concat", "Flatten")
+    (
+        *("Conv", "ConvTranspose", "Gemm", "Pad", "Resize", "DepthToSpace"),
+        *("Relu", "Sigmoid", "Tanh", "Concat", "Flatten"),
+    )
 )
 # A normalisation, whole or in parts.
 STATISTICS = frozenset(("InstanceNormalization", "ReduceMean", "ReduceSum", "Sqrt", "Pow", "Div"))

@@ -138,10 +138,14 @@ def test_faces_writes_a_data_set_that_can_be_trained_on(tmp_path: Path) -> None:
 
 
 def test_bench_train_prints_the_ratio(tmp_path: Path) -> None:
-    done = getgan("bench", "train", "--size", "32", "--ngf", "2", "--rounds", "3", "--threads", "1", "--json")
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("[model]\nwidths = [2, 3]\nndf = 2\n[data]\nsize = 64\n[run]\nprecision = 'bf16'\n")
+    options = ("--size", "32", "--ngf", "2", "--rounds", "3", "--threads", "1", "--recipe", recipe)
+    done = getgan("bench", "train", *options, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     times = result["seconds"]
+    assert list(times) == ["cyclegan", "getgan sequential", "getgan joint", "own"]
     assert {len(each) for each in times.values()} == {3}
     by_hand = sorted(a / b for a, b in zip(times["getgan joint"], times["cyclegan"], strict=True))[1]
     assert result["ratio_to_cyclegan"]["getgan joint"] == pytest.approx(by_hand)

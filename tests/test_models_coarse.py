@@ -14,6 +14,7 @@ import torch
 from export_helpers import random_images
 
 from getgan.errors import CheckpointError, ConfigError
+from getgan.export.fp16 import fp16_from_fp32
 from getgan.export.trace import Inference, export_onnx
 from getgan.models.blocks import init_weights
 from getgan.models.catalog import Generator, GeneratorConfig, build_generator
@@ -179,6 +180,14 @@ def test_exported_with_its_own_multiples(more: dict[str, Any]) -> None:
             wanted = reference(x)
         for found, want in zip(session.run(None, {"image": x.numpy()}), wanted, strict=True):
             np.testing.assert_allclose(found, want.numpy(), atol=2e-5)
+
+
+def test_subpixels_are_computed_in_fp16() -> None:
+    checkpoint, _ = made("getgan", (2, 3, 4), stride=2)
+    graph = fp16_from_fp32(export_onnx(checkpoint))
+    places = [node.name for node in graph.model.proto.graph.node if node.op_type == "DepthToSpace"]
+    assert len(places) == 1
+    assert set(places) <= set(graph.half)
 
 
 def test_two_scales_weigh_the_same() -> None:

@@ -275,7 +275,7 @@ class Trainer:
 
     def _save_checkpoint(self, name: str, reading: Reading | None) -> None:
         best = "" if reading is None else f"best of the run by the watch's score, {reading.score:.4g}"
-        notes = "\n".join(filter(None, (best, self.progress.started_from)))
+        notes = "; ".join(filter(None, (best, self.progress.started_from.replace("\n", "; "))))
         provenance = Provenance(
             getgan_version=__version__,
             trained_on=_describe_data(self.config),
