@@ -26,7 +26,7 @@ MAX_WEIGHT_LOSS = 2.0**-10
 # Computed in FP16, and what they read as weights is stored in FP16.
 HALF = frozenset(
     (
-        *("Conv", "ConvTranspose", "Gemm", "Pad", "Resize", "DepthToSpace"),
+        *("Conv", "ConvTranspose", "Gemm", "Pad", "Resize", "DepthToSpace", "AveragePool"),
         *("Relu", "Sigmoid", "Tanh", "Concat", "Flatten"),
     )
 )

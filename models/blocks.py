@@ -54,15 +54,21 @@ class ResizeConv2d(nn.Conv2d):
 
 
 class SubpixelConv2d(nn.Conv2d):
-    """A convolution that answers with `factor` x `factor` pixels at each place."""
+    """A convolution that answers with 2x2 pixels at each place, without a checkerboard.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, factor: int) -> None:
-        super().__init__(in_channels, out_channels * factor**2, kernel)
-        self.factor = factor
+    The four pixels of a place have filters of their own, which left a grid in the pictures (after 500
+    iterations 2.8 levels at the highest frequency, where the scans have 1.2). So a blur of 1-2-1 each way
+    follows: nothing that alternates from pixel to pixel gets through, and the filters make up for the rest.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__(in_channels, 4 * out_channels, kernel)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, h + k - 1, w + k - 1) -> (N, out, factor h, factor w)."""
-        return functional.pixel_shuffle(super().forward(input), self.factor)
+        """(N, C, h + k - 1, w + k - 1) -> (N, out, 2h, 2w)."""
+        pixels = functional.pixel_shuffle(super().forward(input), 2)
+        padded = functional.pad(pixels, (1, 1, 1, 1), mode="replicate")
+        return functional.avg_pool2d(functional.avg_pool2d(padded, 2, stride=1), 2, stride=1)
 
 
 def encoder(in_channels: int, widths: Sequence[int], norm: str, stride: int) -> list[nn.Module]:
@@ -115,7 +121,7 @@ def head(width: int, out_channels: int, stride: int) -> list[nn.Module]:
     """7x7 and tanh, (N, width, H, W) -> (N, out, H, W) in [-1, 1]; with a stride 5x5 and subpixels."""
     if stride == 1:
         return [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
-    return [nn.ReflectionPad2d(2), SubpixelConv2d(width, out_channels, 5, stride), nn.Tanh()]
+    return [nn.ReflectionPad2d(2), SubpixelConv2d(width, out_channels, 5), nn.Tanh()]
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
@@ -142,12 +148,12 @@ def init_weights(module: nn.Module, generator: torch.Generator | None = None) ->
             continue
         if isinstance(child, SubpixelConv2d):
             # Every pixel of a place alike: other draws would start as a checkerboard.
-            child.weight.copy_(child.weight[:: child.factor**2].repeat_interleave(child.factor**2, dim=0))
+            child.weight.copy_(child.weight[::4].repeat_interleave(4, dim=0))
         if child.bias is not None:
             child.bias.zero_()
 
 
-STRIDES = (1, 2, 4)
+STRIDES = (1, 2)
 
 
 def check_stride(stride: int) -> None:

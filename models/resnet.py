@@ -32,7 +32,7 @@ class ResnetConfig:
     up: Literal["transposed", "resize"] = "transposed"
     # Channels at H, H/2, H/4, ..., the last being the trunk's; () = CycleGAN's (ngf, 2 ngf, 4 ngf).
     widths: tuple[int, ...] = field(default=(), metadata={LEFT_OUT: True})
-    # Of the stem; the head answers with stride x stride pixels a place, and widths begin at H / stride.
+    # Of the stem, 1 or 2; with 2 the head answers with 2x2 pixels a place, and widths begin at H/2.
     stride: int = field(default=1, metadata={LEFT_OUT: True})
 
     def __post_init__(self) -> None:

@@ -40,7 +40,7 @@ class ModelConfig:
     ugatit_global_layers: int = 7  # of the discriminators; 7 needs pictures of 96 pixels or more
     ugatit_local_layers: int = 5
     widths: tuple[int, ...] = ()
-    stride: int = 1  # of the stems, 1, 2 or 4; widths then begin at H / stride. Not U-GAT-IT
+    stride: int = 1  # of the stems, 1 or 2; widths then begin at H / stride. Not U-GAT-IT
     discriminator_scales: int = 1  # 2: a second PatchGAN per domain sees the picture at half its size
 
 
