@@ -405,11 +405,11 @@ def bench_train(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     threads: Threads = 0,
     recipe: Annotated[
-        Path | None, typer.Option(help="TOML file whose networks, losses and updates are one more case.")
+        Path | None, typer.Option(help="TOML file: time its networks, losses and updates instead.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Time per training iteration: GET-GAN (sequential, joint) over CycleGAN, interleaved."""
+    """Time per training iteration: GET-GAN (sequential, joint) or a recipe over CycleGAN, interleaved."""
     with imports("train"):
         from getgan.benchmarks.training import compare_iterations
 

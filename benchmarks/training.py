@@ -63,15 +63,15 @@ class IterationTimes:
 def compare_iterations(
     *, size: int, ngf: int, rounds: int, device: str, threads: int, recipe: Path | None = None
 ) -> IterationTimes:
-    """Run every case in turn, `rounds` times after two for warm-up; a recipe is one more case.
+    """Run every case in turn, `rounds` times after two for warm-up; with a recipe, it and CycleGAN alone.
 
-    Of the recipe's TOML only the networks, the losses and the updates count: its case has the size, the
-    batch of 1 and the FP32 of the others.
+    Of the recipe's TOML only the networks, the losses and the updates count: its case has CycleGAN's size,
+    its batch of 1 and its FP32.
     """
     place = resolve_device(device)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     numerics = Numerics(place)
-    configs = {case: _config(case, size, ngf) for case in CASES}
+    configs = {case: _config(case, size, ngf) for case in (CASES if recipe is None else (PEER,))}
     if recipe is not None:
         own = load_config(recipe, [f"data.size={size}", "optim.batch=1", "run.precision=fp32"])
         configs[recipe.stem] = own

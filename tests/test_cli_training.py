@@ -137,19 +137,25 @@ def test_faces_writes_a_data_set_that_can_be_trained_on(tmp_path: Path) -> None:
     assert str(tmp_path).encode() not in (tmp_path / "r" / "last.safetensors").read_bytes()
 
 
-def test_bench_train_prints_the_ratio(tmp_path: Path) -> None:
-    recipe = tmp_path / "own.toml"
-    recipe.write_text("[model]\nwidths = [2, 3]\nndf = 2\n[data]\nsize = 64\n[run]\nprecision = 'bf16'\n")
-    options = ("--size", "32", "--ngf", "2", "--rounds", "3", "--threads", "1", "--recipe", recipe)
+def test_bench_train_prints_the_ratio() -> None:
+    options = ("--size", "32", "--ngf", "2", "--rounds", "3", "--threads", "1")
     done = getgan("bench", "train", *options, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     times = result["seconds"]
-    assert list(times) == ["cyclegan", "getgan sequential", "getgan joint", "own"]
     assert {len(each) for each in times.values()} == {3}
     by_hand = sorted(a / b for a, b in zip(times["getgan joint"], times["cyclegan"], strict=True))[1]
     assert result["ratio_to_cyclegan"]["getgan joint"] == pytest.approx(by_hand)
     assert result["ratio_to_cyclegan"]["cyclegan"] == 1.0
+
+
+def test_bench_train_times_a_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("[model]\nwidths = [2, 3]\nndf = 2\n[data]\nsize = 64\n[run]\nprecision = 'bf16'\n")
+    options = ("--size", "32", "--ngf", "2", "--rounds", "1", "--threads", "1")
+    done = getgan("bench", "train", *options, "--recipe", recipe)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["cyclegan", "own"]
 
 
 def test_help_names_every_command() -> None:
