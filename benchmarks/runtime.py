@@ -74,7 +74,9 @@ def measure_runtime(options: RuntimeOptions, progress: Progress = lambda what, s
     return RuntimeReport(
         network=network,
         bundle_sha256=bundle.sha256,
-        comparable=(model.arch, model.config.get("ngf"), size, threads) == ("getgan", NGF, SIZE, THREADS),
+        # With widths or a stride of its own, ngf is only the first of a net's widths.
+        comparable=not {"widths", "stride"} & model.config.keys()
+        and (model.arch, model.config.get("ngf"), size, threads) == ("getgan", NGF, SIZE, THREADS),
         size=size,
         threads=threads,
         rounds=options.rounds,

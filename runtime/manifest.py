@@ -51,7 +51,7 @@ class Model(Record, frozen=True):
     arch: str
     parameters: int  # in the graph
     source_sha256: str  # of the checkpoint that the graphs were made from
-    config: dict[str, int | float | str | bool] = {}
+    config: dict[str, int | float | str | bool | tuple[int, ...]] = {}
     training: Training | None = None  # None where the source does not tell
     notes: str = ""
 

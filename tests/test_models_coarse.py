@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,6 +15,7 @@ import torch
 from export_helpers import random_images
 
 from getgan.errors import CheckpointError, ConfigError
+from getgan.export.facts import model_of
 from getgan.export.fp16 import fp16_from_fp32
 from getgan.export.trace import Inference, export_onnx
 from getgan.models.blocks import SubpixelConv2d, init_weights
@@ -24,6 +26,7 @@ from getgan.models.patchgan import PatchGanConfig, TwoScalePatchGan
 from getgan.models.recognise import recognise
 from getgan.models.resnet import ResnetConfig
 from getgan.models.ugatit import UgatitConfig
+from getgan.runtime.manifest import Model
 
 WIDTHS: tuple[tuple[int, ...], ...] = (
     (2, 3),
@@ -199,6 +202,13 @@ def test_subpixels_are_computed_in_fp16() -> None:
     places = [node.name for node in graph.model.proto.graph.node if node.op_type == "DepthToSpace"]
     assert len(places) == 1
     assert set(places) <= set(graph.half)
+
+
+def test_a_bundle_states_the_widths() -> None:
+    checkpoint, _ = made("getgan", (2, 3, 4), stride=2)
+    model = model_of(checkpoint, "coarse", 1)
+    assert model.config["widths"] == (2, 3, 4)
+    assert msgspec.json.decode(msgspec.json.encode(model), type=Model) == model
 
 
 def test_two_scales_weigh_the_same() -> None:
