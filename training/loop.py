@@ -7,7 +7,6 @@ import copy
 import datetime
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -26,9 +25,11 @@ from getgan.printing import json_text
 from getgan.training.config import TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
 from getgan.training.methods import Method, build_method
+from getgan.training.processes import join_processes
 from getgan.training.samples import write_sample
 from getgan.training.start import start_from
 from getgan.training.state import Progress, load_state, save_state
+from getgan.training.stopping import StopSignals
 from getgan.training.updates import Numerics
 from getgan.training.watch import Reading, Watch
 
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 STATE = "run.state.pt"
 LOG = "log.jsonl"
 CONFIG = "config.toml"
-# Ctrl-C; systemd, timeout, docker stop; a closed terminal.
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Trainer:
         start: Path | None = None,
     ) -> None:
         self.config, self.folder, self.console = config, folder, console
-        self.rank, self.world, device = _join_processes(config.run.device)
+        self.rank, self.world, device = join_processes(config.run.device)
         self.numerics = Numerics(device, config.run.precision)
         if config.run.precision == "fp16" and device.type == "cpu":
             raise ConfigError("run.precision is fp16 on a CPU; wanted fp32 or bf16, or a GPU")
@@ -113,7 +112,7 @@ class Trainer:
             self.progress = load_state(state, self.method, self.ema, self._identity)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
-        self._signals = 0
+        self._stop = StopSignals()
 
     def run(self) -> Progress:
         """Train to the last iteration or to the time limit; the state is on disk afterwards."""
@@ -123,7 +122,7 @@ class Trainer:
             self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
         )
         try:
-            with self._stopping_on_signals():
+            with self._stop.listening():
                 self._iterate()
         finally:
             self.console.stop()
@@ -151,7 +150,7 @@ class Trainer:
             progress.iteration += 1
             progress.seconds = time.monotonic() - since
             self._add(losses)
-            stopped, late = self._agreed(self._signals > 0, self._out_of_time())
+            stopped, late = self._agreed(self._stop.asked, self._out_of_time())
             last = progress.iteration == self.config.optim.iterations or late
             saving = progress.iteration % run.checkpoint_every == 0 or last or stopped
             if progress.iteration % run.log_every == 0 or saving:
@@ -181,28 +180,10 @@ class Trainer:
         self.console.advance(iteration + 1, rate)
         return losses
 
-    @contextlib.contextmanager
-    def _stopping_on_signals(self) -> Iterator[None]:
-        """End after the iteration in progress, with its state saved; a second signal ends at once."""
-
-        def stop(number: int, frame: object) -> None:
-            self._signals += 1
-            if self._signals > 1:
-                raise KeyboardInterrupt
-
-        # A handler belongs to the main thread; nohup's SIGHUP stays ignored.
-        wanted = [s for s in STOPPING if signal.getsignal(s) is not signal.SIG_IGN]
-        before = {s: signal.signal(s, stop) for s in wanted}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     @property
     def interrupted(self) -> bool:
         """Whether a signal ended the run before its last iteration."""
-        return self._signals > 0 and self.progress.iteration < self.config.optim.iterations
+        return self._stop.asked and self.progress.iteration < self.config.optim.iterations
 
     def _out_of_time(self) -> bool:
         limit = 60 * self.config.run.stop_after_minutes
@@ -333,11 +314,6 @@ class Trainer:
             ) from error
 
 
-def is_first_process() -> bool:
-    """Whether this is the only process, or rank 0 of torchrun's."""
-    return int(os.environ.get("RANK", 0)) == 0
-
-
 def _iteration_of(line: str) -> float:
     """The iteration of a log line; a torn last line counts as past the end."""
     try:
@@ -387,27 +363,3 @@ def _average(ema: nn.Module, net: nn.Module, decay: float, iteration: int) -> No
         mean.lerp_(weight, 1.0 - decay)
     for kept, buffer in zip(ema.buffers(), net.buffers(), strict=True):
         kept.copy_(buffer)
-
-
-def _join_processes(wanted: str) -> tuple[int, int, torch.device]:
-    """(rank, world size, device); joins torchrun's group if it started this process."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    device = _device(wanted, local)
-    if world > 1 and not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return rank, world, device
-
-
-def _device(wanted: str, local: int) -> torch.device:
-    if wanted == "auto":
-        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        raise ConfigError(f"run.device is {wanted!r}; wanted auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"run.device is {wanted}, but PyTorch finds no GPU here; use cpu or auto")
-    return torch.device("cuda", local) if wanted == "cuda" else device
