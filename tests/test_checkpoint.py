@@ -306,7 +306,8 @@ def test_a_bare_state_dict_of_two_thousand_blocks(tmp_path: Path, suffix: str) -
     path = tmp_path / f"net{suffix}"
     tail = {key.replace("model.19", "model.2017"): value for key, value in state.items() if "model.19" in key}
     up = {"model.2010.weight": torch.zeros(8, 4, 3, 3)}
-    content = {**deep, **tail, **up, "model.1.weight": state["model.1.weight"]}
+    down = {key: state[key] for key in ("model.1.weight", "model.4.weight", "model.7.weight")}
+    content = {**deep, **tail, **up, **down}
     if suffix == ".safetensors":
         safetensors.torch.save_file(content, path)
     else:
