@@ -13,7 +13,7 @@ FUZZ        := $(abspath build/fuzz)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compare test offline fuzz bundle matrix check format clean
+.PHONY: help setup demo compare test coverage offline fuzz bundle matrix check format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,9 +28,13 @@ compare: $(STAMP) ## evaluate the shipped checkpoints on synthetic faces and wri
 	@echo "==> translating rendered ultrasounds with the shipped checkpoints (two minutes)"
 	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/compare --scenes 50 --seeds 0,1,2
 
-test: check ## check, then run the quick tests with coverage
-	@echo "==> pytest (the quick tests)"
-	@$(BIN)/pytest --cov --cov-report=term $(TESTS)
+# A process for each core, and one thread in each: two of two threads would only wait for each other.
+test: check ## check, then run the quick tests
+	@echo "==> pytest (the quick tests, on all cores)"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile $(TESTS)
+
+coverage: $(STAMP) ## which lines the quick tests run
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term $(TESTS)
 
 offline: $(STAMP) ## every command under strace: no connection, nothing left behind (five minutes)
 	@command -v strace >/dev/null || { echo "strace is not installed: apt install strace" >&2; exit 1; }
