@@ -77,7 +77,7 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
         for name in INSTALLED
     ]
     return {
-        "version": [["--version"]],
+        "version": [["--version"], ["help", "running"]],
         "inspect": [["inspect", bundle], ["inspect", CHECKPOINT]],
         "faces": [
             ["faces", "-o", out / "sheet.png", "--size", "32", "--count", "1"],
