@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache
@@ -59,14 +62,28 @@ def checkpoint_of(
 @cache
 def exported(name: str) -> OnnxModel:
     """The face-only graph of an unchanged net."""
-    return export_onnx(checkpoint_of(name))
+    return _once(name, lambda: export_onnx(checkpoint_of(name)))
 
 
 @cache
 def example(name: str) -> tuple[Checkpoint, OnnxModel]:
     """A shipped, trained checkpoint and its graph."""
     checkpoint = load_checkpoint(EXAMPLES / f"{name}.safetensors")
-    return checkpoint, export_onnx(checkpoint)
+    return checkpoint, _once(name, lambda: export_onnx(checkpoint))
+
+
+def _once(name: str, export: Callable[[], OnnxModel]) -> OnnxModel:
+    """A face-only graph that the first of all test processes makes: an export takes 2 to 3 s."""
+    folder = Path(os.environ["XDG_CACHE_HOME"]) / "exported"
+    folder.mkdir(exist_ok=True)
+    graph, said = folder / f"{name}.onnx", folder / f"{name}.json"
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            model = export()
+            graph.write_bytes(model.data)
+            said.write_text(json.dumps(model.filtered))
+    return OnnxModel(graph.read_bytes(), filtered=tuple(json.loads(said.read_text())))
 
 
 def run_graph(model: OnnxModel, images: Array) -> dict[str, Array]:
