@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.clinic.codecs import CODECS
 from getgan.clinic.codestream import check_codestream
 from getgan.clinic.dicom_file import DicomFile, frame_places, read_file
 from getgan.clinic.palette import apply_palette
@@ -66,13 +66,16 @@ class DicomFrames:
             return decoder.as_array(pixels, index=index, **self._options)[0]
         encoded = b"".join(file.data[start : start + length] for start, length in self._places[index])
         check_codestream(encoded, file.syntax, self._options)
-        # Of two that decode, always the same one: they differ in the last bit.
-        pillow = "pillow" in decoder.available_plugins and self._options["bits_stored"] <= 8
         options = {**self._options, "number_of_frames": 1}
-        plugin = "pillow" if pillow else ""
+        # Of those that decode, always the same one: they differ in the last bit.
+        if "pillow" in decoder.available_plugins and self._options["bits_stored"] <= 8:
+            plugin = "pillow"
+        elif "pydicom" in decoder.available_plugins:  # RLE, in Python
+            plugin = "pydicom"
+        else:
+            return CODECS.decode(encoded, file.syntax, options)
         source = encapsulate([encoded], has_bot=False)
-        with nullcontext() if pillow else _without_stderr():
-            return decoder.as_array(source, index=0, decoding_plugin=plugin, **options)[0]
+        return decoder.as_array(source, index=0, decoding_plugin=plugin, **options)[0]
 
 
 def open_dicom(data: bytes) -> DicomFrames:
@@ -194,27 +197,6 @@ def _check_compression(file: DicomFile) -> None:
         raise DataError(
             f"is compressed as {file.syntax.name}, which nothing here decodes: {INSTALL}, or export it as PNG"
         )
-
-
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    """gdcm and the libjpeg in it write to the terminal, from C, and cannot be told not to.
-
-    What another thread writes meanwhile is lost: some milliseconds for a frame of JPEG Lossless or JPEG-LS.
-    """
-    try:
-        saved = os.dup(2)
-    except OSError:  # it is closed, as a service's may be
-        yield
-        return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nothing)
 
 
 def _rgb(frame: NDArray[np.generic], file: DicomFile, options: dict[str, Any]) -> NDArray[np.uint8]:

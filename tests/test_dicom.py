@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import subprocess
@@ -42,6 +43,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from getgan.clinic.codecs import CodecProcess
 from getgan.clinic.dicom import open_dicom, read_frames, tissue_region
 from getgan.clinic.examples import EXAMPLES, example_frames
 from getgan.errors import DataError
@@ -366,6 +368,21 @@ def test_what_gdcm_decodes(kind: str, name: str) -> None:
     assert name in dcmread(path).file_meta.TransferSyntaxUID.name
     frame = read_frames(path)[0].astype(int)
     assert np.abs(frame - read_frames(shipped("SC_rgb_rle.dcm"))[0]).max() <= 3
+
+
+def test_a_decoder_that_dies_or_hangs_costs_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = shipped("SC_rgb_jpeg_gdcm.dcm").read_bytes()
+    sound = open_dicom(data).frame(0)
+    damaged = bytearray(data)
+    for place, value in ((1372, 255), (1374, 0), (1376, 0), (1378, 0), (1379, 0)):
+        damaged[place] = value  # in the Huffman table: gdcm ends the process that it runs in
+    with pytest.raises(DataError, match="its decoder broke down"):
+        open_dicom(bytes(damaged)).frame(0)
+    assert (open_dicom(data).frame(0) == sound).all()
+    monkeypatch.setattr("getgan.clinic.codecs.SECONDS", 0.3)
+    monkeypatch.setattr("getgan.clinic.codecs.START", "import time; time.sleep(60)")
+    with contextlib.closing(CodecProcess()) as hanging, pytest.raises(DataError, match="broke down"):
+        hanging.decode(b"", "1.2.840.10008.1.2.4.70", {})
 
 
 def test_a_compressed_clip_gives_its_frames_one_by_one() -> None:
