@@ -50,10 +50,6 @@ def translate(
         return job.run()
 
 
-class _Stop(Exception):
-    """A signal came while the job waited for its source."""
-
-
 class _Job:
     """Counts and clocks of one translation."""
 
@@ -76,16 +72,13 @@ class _Job:
         self._times = Times()
         self._start = time.perf_counter()
         self._work_start: float | None = None  # skipping is quick, and no part of the rate
-        self._waiting = self._signalled = False
+        self._signalled = False
 
     def run(self) -> Summary:
         """Work until the end, whatever kind of end it is, and leave only whole files."""
         stopped, keep = "", self._source.live  # what a camera saw cannot be had again
         try:
-            self._work()
-            keep = keep or not self._signalled
-        except _Stop:
-            pass
+            keep = self._work() or keep
         except DataError as error:  # the source ended before its time: what came before is all there is
             stopped, keep = one_line(error), True
         except GetganError as error:
@@ -98,24 +91,19 @@ class _Job:
                 stopped = "; ".join(part for part in (stopped, one_line(error)) if part)
         return self._summary(stopped)
 
-    def _work(self) -> None:
-        frames = iter(self._source)
-        while not self._signalled and (pending := self._next(frames)) is not None:
+    def _work(self) -> bool:
+        """Whether the source came to its end, and no signal before it."""
+        for pending in self._source:
+            if self._signalled:
+                return False
+            if pending is None:
+                continue
             try:
                 self._one(pending)
             except DataError as error:
                 self._fail(pending, error, refused=isinstance(error, _Refused))
             self._report()
-
-    def _next(self, frames: Iterator[Pending]) -> Pending | None:
-        """The source's next frame, None at its end; only here a signal breaks in: a camera may be silent."""
-        self._waiting = True
-        try:
-            if self._signalled:
-                raise _Stop
-            return next(frames, None)
-        finally:
-            self._waiting = False
+        return True
 
     def _one(self, pending: Pending) -> None:
         if self._sink.has(pending):
@@ -187,8 +175,9 @@ class _Job:
     def stop_on_signals(self) -> Iterator[None]:
         """Let Ctrl-C, SIGTERM (systemd, docker) and SIGHUP (a closed terminal) end the job between frames.
 
-        They set a flag. An exception out of a handler could strike between a frame's writing and its being
-        counted, or while a video is put in place.
+        They set a flag, which is looked at between frames, and five times a second while a camera is silent.
+        An exception out of a handler could strike anywhere: between a frame's writing and its being counted,
+        while a video is put in place, while a lock is taken.
         """
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set handlers
@@ -202,9 +191,6 @@ class _Job:
 
     def _on_signal(self, number: int, stack: FrameType | None) -> None:
         self._signalled = True
-        if self._waiting:
-            self._waiting = False
-            raise _Stop
 
 
 class _Refused(DataError):

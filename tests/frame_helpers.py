@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from getgan.runtime.images import bytes_from_image, write_image
 from getgan.runtime.media.capture import quiet_opencv
-from getgan.runtime.media.frames import Source
+from getgan.runtime.media.frames import Pending, Source
 from getgan.runtime.media.outputs import Views, plan_output
 from getgan.runtime.media.record import Recipe, Stamp
 from getgan.runtime.media.sinks import Sink
@@ -121,6 +121,11 @@ def run(
             on_failure=(told if told is not None else []).append,
             on_progress=(progress if progress is not None else []).append,
         )
+
+
+def arrived(source: Source) -> Iterator[Pending]:
+    """Its frames, without the moments in which a camera is silent."""
+    return (pending for pending in source if pending is not None)
 
 
 def open_sink(output: Path, source: Source, *, view: Views = "output", overwrite: bool = False) -> Sink:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from frame_helpers import FakePipeline, open_sink, read_video, run, write_folder
+from frame_helpers import FakePipeline, arrived, open_sink, read_video, run, write_folder
 from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -75,7 +75,7 @@ def test_a_still_is_one_picture(tmp_path: Path) -> None:
     path = write(tmp_path / "scan.dcm", greys(1))
     source = open_source(str(path), openers=OPENERS)
     assert (source.total, source.fps, source.single, list(source.names)) == (1, None, True, ["scan.dcm"])
-    (pending,) = source
+    (pending,) = arrived(source)
     assert pending.time is None and pending.whole and pending.sha256() == sha256_of_file(path)
     assert translated(path, tmp_path / "face.png").translated == 1
     assert read_image(tmp_path / "face.png")[0, 0, 0] == 255 - 30
@@ -100,7 +100,7 @@ def test_a_clip_is_a_video_with_its_rate(fields: dict[str, str], fps: float, tmp
     path = write(tmp_path / "clip", greys(6), **fields)  # no suffix: known by what is in it
     source = open_source(str(path), openers=OPENERS)
     assert (source.total, source.fps, source.single) == (6, fps, False)
-    assert [pending.time for pending in source] == [n / fps for n in range(6)]
+    assert [pending.time for pending in arrived(source)] == [n / fps for n in range(6)]
 
 
 def test_a_clip_becomes_a_video_or_numbered_pictures(tmp_path: Path) -> None:
@@ -155,12 +155,12 @@ def test_the_files_own_region_is_used_and_a_chosen_one_goes_before_it(tmp_path: 
     path = write(tmp_path / "a.dcm", frames, SequenceOfUltrasoundRegions=[tissue(20, 10, 50, 40)])
     own = open_source(str(path), openers=OPENERS)
     assert not own.whole and own.region == ""
-    first, second = own
+    first, second = arrived(own)
     assert first.read().shape == (40, 50, 3) and not first.whole
     assert (first.read() == 100).all() and (second.read() == 150).all()
     np.testing.assert_array_equal(first.read(), read_frames(path)[0])
     chosen = open_source(str(path), openers=OPENERS, region=Region(0, 0, 80, 60))
-    assert [pending.read().shape for pending in chosen] == [(60, 80, 3)] * 2
+    assert [pending.read().shape for pending in arrived(chosen)] == [(60, 80, 3)] * 2
     assert chosen.region == "0,0,80,60" and not chosen.whole
 
 
@@ -168,7 +168,7 @@ def test_a_real_clip_is_read_frame_by_frame(tmp_path: Path) -> None:
     path = Path(str(get_testdata_file("examples_ybr_color.dcm", download=False)))
     source = open_source(str(path), openers=OPENERS)
     assert source.total == 30 and source.fps == pytest.approx(30.0, abs=0.01)
-    pictures = [pending.read() for pending in source]
+    pictures = [pending.read() for pending in arrived(source)]
     assert {picture.shape for picture in pictures} == {(240, 320, 3)}
     assert len({picture.tobytes() for picture in pictures}) > 20
     for index, picture in enumerate(read_frames(path, 3)):
@@ -179,7 +179,7 @@ def test_frames_of_a_long_clip_are_not_all_in_memory_at_once(tmp_path: Path) -> 
     path = write(tmp_path / "long.dcm", greys(100, 400, 500))  # 20 MB, as colour 60 MB
     tracemalloc.start()
     try:
-        for pending in open_source(str(path), openers=OPENERS):
+        for pending in arrived(open_source(str(path), openers=OPENERS)):
             assert pending.read().shape == (400, 500, 3)
         _, peak = tracemalloc.get_traced_memory()
     finally:

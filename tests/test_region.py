@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from frame_helpers import FakePipeline, open_sink, picture, write_folder, write_video
+from frame_helpers import FakePipeline, arrived, open_sink, picture, write_folder, write_video
 
 from getgan.errors import ConfigError, DataError, OutputError
 from getgan.runtime.images import read_image, write_image
@@ -83,7 +83,7 @@ def test_a_region_of_a_folder_and_of_a_video(tmp_path: Path) -> None:
     for path, count in ((tmp_path / "in", 2), (tmp_path / "clip.avi", 5)):
         source = open_source(str(path), region=region)
         assert source.total == count and source.region == "4,8,16,12" and not source.whole
-        assert [pending.read().shape for pending in source] == [(12, 16, 3)] * count
+        assert [pending.read().shape for pending in arrived(source)] == [(12, 16, 3)] * count
         with pytest.raises(ConfigError, match="is the input"):
             open_sink(path / "out" if path.is_dir() else path, source, overwrite=True)
         source.close()

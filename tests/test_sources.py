@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from frame_helpers import mjpeg_server, picture, write_folder, write_video
+from frame_helpers import arrived, mjpeg_server, picture, write_folder, write_video
 
 from getgan.errors import ConfigError, DataError
 from getgan.printing import one_line
@@ -89,7 +89,7 @@ def test_a_folder_is_read_in_natural_order_with_its_subfolders(tmp_path: Path) -
     (tmp_path / "folder.png").mkdir()
     source = ImageFiles(tmp_path)
     assert list(source.names) == ["b2.PNG", "b10.png", "sub/deep/1.tiff", "얼굴/ü.jpg"]
-    frames = [pending.frame() for pending in source]
+    frames = [pending.frame() for pending in arrived(source)]
     assert [frame.index for frame in frames] == [0] * 4  # each is the first of its file
     assert source.total == 4
     assert source.notes == ("left out as no images: notes.txt (1 in all)",)
@@ -171,7 +171,7 @@ def test_a_video_gives_its_frames_with_their_times(suffix: str, tmp_path: Path) 
     write_video(tmp_path / f"clip{suffix}", 12, fps=10.0)
     source = open_source(str(tmp_path / f"clip{suffix}"))
     assert (source.total, source.fps, source.live) == (12, 10.0, False)
-    frames = [pending.frame() for pending in source]
+    frames = [pending.frame() for pending in arrived(source)]
     source.close()
     assert [frame.time for frame in frames] == pytest.approx([n / 10.0 for n in range(12)])
     assert {frame.name for frame in frames} == {f"clip{suffix}"}
@@ -272,7 +272,7 @@ def test_a_name_is_a_name_and_no_protocol(name: str, tmp_path: Path, monkeypatch
     os.rename(tmp_path / "clip.mp4", tmp_path / name)
     monkeypatch.chdir(tmp_path)
     source = open_source(name)
-    assert len([pending.read() for pending in source]) == 5
+    assert len([pending.read() for pending in arrived(source)]) == 5
     source.close()
 
 
@@ -341,7 +341,7 @@ def test_the_newest_frame_wins() -> None:
         camera = open_source(url, timeout=3.0)
         assert camera.live and camera.total is None
         indices, lags = [], []
-        for pending in camera:
+        for pending in arrived(camera):
             time.sleep(0.1)  # a slow network
             frame = pending.frame()
             assert abs(float(frame.image.mean()) - (10 + frame.index)) < 3  # this very frame
@@ -359,7 +359,7 @@ def test_a_cameras_clock_starts_with_its_first_frame_in_use() -> None:
     with mjpeg_server(60, fps=50.0) as url:
         camera = open_source(url, timeout=3.0)
         time.sleep(0.4)  # a network is loaded
-        first, second = itertools.islice(camera, 2)
+        first, second = itertools.islice(arrived(camera), 2)
         camera.close()
     assert first.time == 0.0 and first.index >= 8
     assert second.time is not None and 0.0 < second.time < 0.3

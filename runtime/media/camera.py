@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import cv2
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
+SILENCE_S = 0.2  # after which an iteration says that nothing came
 TIMEOUT_S = 5.0  # a camera that sends nothing for so long is gone
 
 
@@ -71,19 +72,24 @@ class Camera:
         port = f":{parts.port}" if parts.port else ""
         return f"stream {parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
-    def __iter__(self) -> Iterator[Pending]:
+    def __iter__(self) -> Iterator[Pending | None]:
         start: float | None = None  # the camera may have run for seconds while a network was loaded
         self.dropped = 0
+        last = time.monotonic()
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._newest is not None or self._ended, self._timeout)
+                self._condition.wait_for(lambda: self._newest is not None or self._ended, SILENCE_S)
                 newest, self._newest = self._newest, None
-                if newest is None:
+                if newest is None and (self._ended or time.monotonic() - last > self._timeout):
                     silent = f"{self.shown} sent nothing for {self._timeout:g} s"
                     raise DataError(self._ended or f"{silent}; {self._advice}")
+            if newest is None:
+                yield None
+                continue
             index, seconds, image = newest
             start = seconds if start is None else start
             yield Pending(self._name, index, seconds - start, partial(rgb_from_capture, self.shown, image))
+            last = time.monotonic()
 
     def claims(self, path: Path) -> bool:
         """No file is a camera."""

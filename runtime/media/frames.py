@@ -93,7 +93,8 @@ class Source(Protocol):
     def claims(self, path: Path) -> bool:
         """Whether a file of this path would be one of the inputs."""
 
-    def __iter__(self) -> Iterator[Pending]: ...
+    def __iter__(self) -> Iterator[Pending | None]:
+        """None: a camera was silent for a moment, and whoever waits may stop."""
 
     def close(self) -> None:
         """Let go of the device or file; may be called twice."""

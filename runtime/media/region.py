@@ -79,9 +79,9 @@ class RegionSource:
         """See Source."""
         return self._source.dropped
 
-    def __iter__(self) -> Iterator[Pending]:
+    def __iter__(self) -> Iterator[Pending | None]:
         for pending in self._source:
-            yield replace(pending, read=partial(self._read, pending.read), whole=False)
+            yield pending and replace(pending, read=partial(self._read, pending.read), whole=False)
 
     def claims(self, path: Path) -> bool:
         """See Source."""
