@@ -311,6 +311,7 @@ def run(
         overwrite=overwrite,
         timeout=timeout,
         region=region_of(region, preset, save_preset),
+        save_preset=save_preset,
     )
     with StatusLine(quiet=quiet or json) as line:
         report = run_bundle(

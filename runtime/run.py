@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from getgan import __version__
@@ -14,6 +15,7 @@ from getgan.runtime.bundle import Bundle
 from getgan.runtime.media.camera import TIMEOUT_S
 from getgan.runtime.media.openers import Opener
 from getgan.runtime.media.outputs import VIEWS, Views, plan_output
+from getgan.runtime.media.presets import save_preset
 from getgan.runtime.media.record import Recipe
 from getgan.runtime.media.region import Region
 from getgan.runtime.media.sources import open_source
@@ -36,6 +38,7 @@ class RunOptions:
     overwrite: bool = False
     timeout: float = TIMEOUT_S  # seconds without a frame after which a camera is gone
     region: Region | None = None  # all that is seen of each picture
+    save_preset: str = ""  # the name under which the region is kept, with the first picture's size
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class RunReport:
 
     def text(self) -> str:
         """For people; what ran was told at the start."""
-        return f"{self.summary.text()}\noutput: {self.output}"
+        written = self.summary.translated or self.summary.skipped
+        return f"{self.summary.text()}\noutput: {self.output}" if written else self.summary.text()
 
     def to_json(self) -> str:
         """For machines."""
@@ -81,7 +85,13 @@ def run_bundle(
             f"{bundle_path}: gives no occlusion map; wanted a bundle that was exported with --occlusion, or "
             "another --view"
         )
-    source = open_source(source_text, timeout=options.timeout, region=options.region, openers=openers)
+    source = open_source(
+        source_text,
+        timeout=options.timeout,
+        region=options.region,
+        on_region=partial(save_preset, options.save_preset) if options.save_preset else lambda region: None,
+        openers=openers,
+    )
     with contextlib.closing(source):
         plan = plan_output(output, source, view=options.view, overwrite=options.overwrite)
         with (
@@ -121,5 +131,6 @@ def recipe_of(bundle: Bundle, session: SessionInfo, pipeline: Pipeline, region: 
         fit=chosen.fit,
         output_size=chosen.output_size,
         label=chosen.label,
+        threads=session.threads,
         region=region,
     )

@@ -109,7 +109,7 @@ class Summary:
         if self.stopped:
             lines.append(f"stopped: {self.stopped}")
         if self.interrupted:
-            lines.append("interrupted: what is written is whole; the same command goes on where it stopped")
+            lines.append("interrupted: what is written is whole; the same command does what is missing")
         return "\n".join(lines)
 
     def to_json(self) -> str:

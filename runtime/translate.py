@@ -182,7 +182,9 @@ class _Job:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set handlers
             return
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        # What is ignored stays so: that is how nohup lets a run outlive its terminal.
+        wanted = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in wanted}
         try:
             yield
         finally:

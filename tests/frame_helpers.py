@@ -40,6 +40,7 @@ RECIPE = Recipe(
     fit="fit",
     output_size="input",
     label=True,
+    threads=1,
     region="",
 )
 STAMP = Stamp(RECIPE)

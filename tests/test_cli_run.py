@@ -131,7 +131,7 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(bundle: Path, scans: Pa
     told, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "getgan: stopped"
-    assert "interrupted: what is written is whole; the same command goes on" in told
+    assert "interrupted: what is written is whole; the same command does what is missing" in told
     written = list(out.rglob("*.png"))
     assert 3 <= len(written) < 403
     for path in written:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from PIL import Image as Pillow
 from getgan.errors import ConfigError, DataError, OutputError
 from getgan.files import LEFTOVER_S, remove_leftovers, temporary_beside, try_lock, write_bytes_atomic
 from getgan.runtime.images import bytes_from_image, read_image, write_image
+from getgan.runtime.media.frames import Frame, Pending, Pictures
 from getgan.runtime.media.lock import OutputLock
 from getgan.runtime.media.outputs import Views
 from getgan.runtime.media.pngtext import add_texts, take_text
 from getgan.runtime.media.record import DIGITAL_SOURCE_TYPE, Recipe, Stamp, made_of, png_with_record
+from getgan.runtime.media.sinks import ImageFolderSink
 from getgan.runtime.pipeline import Result
 from getgan.runtime.summary import Failure, Summary
 
@@ -39,6 +42,7 @@ OTHER: dict[str, object] = {
     "fit": "crop",
     "output_size": "network",
     "label": False,
+    "threads": 2,
     "region": "1,2,3,4",
 }
 
@@ -334,6 +338,129 @@ def test_a_signal_ends_a_run_between_two_frames(number: int, tmp_path: Path) -> 
     assert (summary.translated, summary.interrupted, summary.exit_code) == (3, True, 130)
     assert len(contents(tmp_path / "out")) == 3
     assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """nohup lets a run outlive its terminal in this way."""
+    write_folder(tmp_path / "in", [f"{n}.png" for n in range(5)])
+
+    class Signalled(FakePipeline):
+        def translate(self, frames: object, /) -> list[Result]:
+            os.kill(os.getpid(), signal.SIGHUP)
+            return super().translate(frames)  # type: ignore[arg-type]
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        summary = run(tmp_path / "in", tmp_path / "out", Signalled())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (summary.translated, summary.exit_code) == (5, 0)
+
+
+# --- clips among pictures -------------------------------------------------------------------------------
+
+
+def clip(name: str, index: int, sha256: str = "c" * 64) -> Frame:
+    return Frame(picture(60 + index), name, index, index / 10.0, sha256)
+
+
+def test_a_clips_frame_and_a_picture_of_that_name_do_not_replace_each_other(tmp_path: Path) -> None:
+    sink = ImageFolderSink(tmp_path, Stamp(RECIPE, overwrite=True), ["x.dcm", "x.dcm-000000.png"])
+    with pytest.raises(DataError, match=r"is that of x.dcm-000000.png too"):
+        sink.put(clip("x.dcm", 0), Pictures(picture(1)))
+    other = ImageFolderSink(tmp_path, Stamp(RECIPE, overwrite=True))
+    other.put(clip("x.dcm", 0), Pictures(picture(1)))
+    with pytest.raises(DataError, match=r"is that of x.dcm too"):
+        other.put(Frame(picture(), "x.dcm-000000.png", 0, sha256="d" * 64), Pictures(picture(2)))
+    assert int(read_image(tmp_path / "x.dcm-000000.png")[0, 0, 0]) == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_frames_of_an_older_clip_do_not_stay_among_those_of_a_shorter_one(
+    overwrite: bool, tmp_path: Path
+) -> None:
+    first = ImageFolderSink(tmp_path, STAMP)
+    for index in range(5):
+        first.put(clip("a.dcm", index), Pictures(picture(1)))
+    (tmp_path / "a.dcm-000009.png").write_bytes(b"of somebody else")
+    second = ImageFolderSink(tmp_path, Stamp(RECIPE, overwrite=overwrite))
+    for index in range(2):
+        frame = clip("a.dcm", index, "d" * 64)
+        if overwrite:
+            second.put(frame, Pictures(picture(2)))
+        else:
+            with pytest.raises(DataError, match="face of another picture"):
+                second.put(frame, Pictures(picture(2)))
+    second.close(keep=True)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [f"a.dcm-{n:06d}.png" for n in ((0, 1, 9) if overwrite else (0, 1, 2, 3, 4, 9))]
+
+
+def test_a_clip_that_cannot_be_opened_any_more_keeps_no_frames(tmp_path: Path) -> None:
+    stamp = Stamp(RECIPE, overwrite=True)
+    before = ImageFolderSink(tmp_path, stamp)
+    for index in range(3):
+        before.put(clip("a.dcm", index), Pictures(picture(1)))
+    sink = ImageFolderSink(tmp_path, stamp, ["a.dcm"])
+    damaged = Pending("a.dcm", 0, None, picture)
+    assert sink.lose(damaged, "frame lost") == "3 older frames of it were removed"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["shut/", "/etc/passwd.png", "../in/a.png", "a/../../b.png"])
+def test_no_name_leads_out_of_the_output(name: str, tmp_path: Path) -> None:
+    inside = tmp_path / "out"
+    sink = ImageFolderSink(inside, Stamp(RECIPE, overwrite=True))
+    lost = Pending(name, 0, None, picture)
+    with pytest.raises(DataError, match="no picture's name below"):
+        sink.has(lost)
+    assert sink.lose(lost, "frame lost") == ""
+
+
+def test_a_folder_that_cannot_be_read_costs_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "in", ["a.png", "shut.png"])
+    (tmp_path / "in" / "shut").mkdir()
+    walk = os.walk
+
+    def refusing(top: Path, onerror: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
+        onerror(PermissionError(13, "Permission denied", str(top / "shut")))
+        for place, folders, files in walk(top):
+            folders[:] = [name for name in folders if name != "shut"]
+            yield str(place), folders, files
+
+    monkeypatch.setattr(os, "walk", refusing)
+    for _ in range(2):
+        told: list[Failure] = []
+        summary = run(tmp_path / "in", tmp_path / "out", overwrite=True, told=told)
+        assert (summary.translated, summary.failed) == (2, 1)
+        assert told[0].name == "shut/" and "folder cannot be read" in told[0].reason
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "shut.png"]
+    assert sorted(contents(tmp_path / "in")) == ["a.png", "shut.png"]
+
+
+def test_an_overwritten_jpeg_is_never_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, ["a.png"])
+    out = tmp_path / "face.jpg"
+    run(tmp_path / "a.png", out)
+    other = msgspec.structs.replace(RECIPE, size=64)
+    written = write_bytes_atomic
+
+    def killed_after_the_record(path: Path, data: bytes, *, replace: bool = True) -> None:
+        written(path, data, replace=replace)
+        raise SystemExit
+
+    monkeypatch.setattr("getgan.runtime.media.sinks.write_bytes_atomic", killed_after_the_record)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "a.png", out, overwrite=True, recipe=other)
+    monkeypatch.undo()
+    assert run(tmp_path / "a.png", out, overwrite=True, recipe=other).translated == 1
+    foreign = tmp_path / "b.jpg.getgan.json"
+    foreign.write_text("{}")
+    summary = run(tmp_path / "a.png", tmp_path / "b.jpg")
+    assert summary.failed == 1 and foreign.read_text() == "{}"
+    assert "no record of getgan's" in summary.failures[0].reason
 
 
 # --- rough edges: one file's fault is one file's --------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from frame_helpers import FakePipeline, arrived, open_sink, picture, write_folde
 
 from getgan.errors import ConfigError, DataError, OutputError
 from getgan.runtime.images import read_image, write_image
-from getgan.runtime.media.presets import load_preset, presets_file, region_of, save_preset_region
+from getgan.runtime.media.presets import load_preset, presets_file, region_of, save_preset
 from getgan.runtime.media.region import Region, region_from_text
 from getgan.runtime.media.sidebyside import GAP, side_by_side
 from getgan.runtime.media.sources import open_source
@@ -114,37 +115,50 @@ def test_a_preset_is_remembered_per_device(configuration: Path) -> None:
         region_of("", "left-room", "")
     assert region_of("", "", "") is None
     assert region_of("1300,40,600,450", "", "left-room") == CORNER
-    save_preset_region("right_room", Region(0, 0, 640, 480))
+    assert not configuration.exists()  # only a picture tells of what size the region is one
+    save_preset("left-room", replace(CORNER, of=(1920, 1080)))
+    save_preset("right_room", Region(0, 0, 640, 480, (640, 480)))
     assert presets_file() == configuration
     assert json.loads(configuration.read_bytes()) == {
-        "left-room": {"region": "1300,40,600,450"},
-        "right_room": {"region": "0,0,640,480"},
+        "left-room": {"region": "1300,40,600,450", "width": 1920, "height": 1080},
+        "right_room": {"region": "0,0,640,480", "width": 640, "height": 480},
     }
-    assert region_of("", "left-room", "") == CORNER
-    assert region_of("1,2,30,40", "left-room", "") == Region(1, 2, 30, 40)
-    assert load_preset("right_room") == Region(0, 0, 640, 480)
+    found = region_of("", "left-room", "")
+    assert found == replace(CORNER, of=(1920, 1080))
+    with pytest.raises(ConfigError, match="--region and --preset; wanted one"):
+        region_of("1,2,30,40", "left-room", "")
+    assert load_preset("right_room") == Region(0, 0, 640, 480, (640, 480))
+    assert found.crop(np.zeros((1080, 1920, 3), np.uint8)).shape == (450, 600, 3)
+    with pytest.raises(DataError, match="is for 1920x1080: here it may show a name"):
+        found.crop(np.zeros((1440, 2560, 3), np.uint8))
     assert [path.name for path in configuration.parent.iterdir()] == ["presets.json"]
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"{", b"[]", b'{"a": "0,0,9,9"}', b'{"a": {"region": "0,0,9,9", "patient": "x"}}', b" " * 70_000],
+    [
+        b"{",
+        b"[]",
+        b'{"a": "0,0,9,9"}',
+        b'{"a": {"region": "0,0,9,9", "width": 9, "height": 9, "patient": "x"}}',
+        b" " * 70_000,
+    ],
 )
 def test_a_presets_file_that_is_none_is_not_replaced(content: bytes, configuration: Path) -> None:
     configuration.parent.mkdir(parents=True)
     configuration.write_bytes(content)
-    for work in (lambda: load_preset("a"), lambda: save_preset_region("b", CORNER)):
+    for work in (lambda: load_preset("a"), lambda: save_preset("b", replace(CORNER, of=(9, 9)))):
         with pytest.raises(ConfigError, match="is no list of presets"):
             work()
     assert configuration.read_bytes() == content
 
 
 def test_a_preset_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("", "a b", "../x", "x" * 65, "-a"):
+    for name in ("a b", "../x", "x" * 65, "-a"):
         with pytest.raises(ConfigError, match="found the preset name"):
-            save_preset_region(name, CORNER)
+            region_of("1,2,30,40", "", name)
     with pytest.raises(ConfigError, match="--save-preset without a region"):
         region_of("", "", "a")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/proc")
     with pytest.raises(OutputError, match="cannot make /proc/getgan"):
-        save_preset_region("a", CORNER)
+        save_preset("a", replace(CORNER, of=(1920, 1080)))

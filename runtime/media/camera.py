@@ -65,12 +65,12 @@ class Camera:
 
     @property
     def shown(self) -> str:
-        """The camera in words, without a password that its URL may hold."""
+        """The camera in words, without a password: that may stand anywhere in its URL but the host."""
         if isinstance(self._where, int):
             return f"camera {self._where}"
         parts = urlsplit(self._where)
         port = f":{parts.port}" if parts.port else ""
-        return f"stream {parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+        return f"stream {parts.scheme}://{parts.hostname or ''}{port}"
 
     def __iter__(self) -> Iterator[Pending | None]:
         start: float | None = None  # the camera may have run for seconds while a network was loaded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from getgan.errors import DataError, GetganError
 from getgan.runtime.media.frames import Image, Pending
@@ -84,10 +84,11 @@ def pending_of(opener: Opener, path: Path, name: str, *, whole: bool) -> Iterato
     try:
         file = opener.open(path, whole=whole)
     except GetganError as error:
-        yield Pending(name, 0, None, partial(_raise, str(error)))
+        reason = str(error)
+        yield Pending(name, 0, None, partial(_raise, reason), partial(_raise, reason))
     else:
         yield from pending_frames(file, name)
 
 
-def _raise(reason: str) -> Image:
+def _raise(reason: str) -> NoReturn:
     raise DataError(reason)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from getgan.errors import ConfigError, OutputError
+from getgan.errors import ConfigError, OutputError, UsageError
 from getgan.files import remove_leftovers, temporary_beside
 from getgan.runtime.images import SUFFIXES
 from getgan.runtime.media.encoding import WRITE_SUFFIXES, codec_for
@@ -74,7 +74,7 @@ def plan_output(
 ) -> OutputPlan:
     """What `output` means: an existing folder, a video or (for one image) an image by suffix, else a folder.
 
-    Nothing is made but the folder and a lock in it. ConfigError if it cannot take this source, if its
+    Nothing is made but the folder and a lock in it. UsageError if it cannot take this source or if its
     pictures would lie among the input's, or if another run writes there; OutputError if nothing can be
     written there.
     """
@@ -82,19 +82,19 @@ def plan_output(
     suffix = "" if is_folder(output) else output.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         if source.fps is None:
-            raise ConfigError(f"found {output} for image files; wanted a folder: a video comes of a video")
+            raise UsageError(f"found {output} for image files; wanted a folder: a video comes of a video")
         if suffix not in WRITE_SUFFIXES:
-            raise ConfigError(f"cannot write a video as {suffix}; wanted one of {' '.join(WRITE_SUFFIXES)}")
+            raise UsageError(f"cannot write a video as {suffix}; wanted one of {' '.join(WRITE_SUFFIXES)}")
         return _planned_files("video", output, view, source, overwrite)
     if suffix in SUFFIXES:
         if not source.single:
-            raise ConfigError(f"found one image file, {output}, for many pictures; wanted a folder")
+            raise UsageError(f"found one image file, {output}, for many pictures; wanted a folder")
         return _planned_files("image", output, view, source, overwrite)
     if output.suffix.lower() in OTHER_SUFFIXES and not output.is_dir():
         wanted = " ".join((*SUFFIXES, *WRITE_SUFFIXES))
-        raise ConfigError(f"cannot write {output.suffix} files; wanted a folder, or one of {wanted}")
+        raise UsageError(f"cannot write {output.suffix} files; wanted a folder, or one of {wanted}")
     if output.exists() and not output.is_dir():
-        raise ConfigError(f"{output} is a file; wanted a folder, or a name that ends in .png, .mp4 or .avi")
+        raise UsageError(f"{output} is a file; wanted a folder, or a name that ends in .png, .mp4 or .avi")
     names = source.names
     shown = VIEWS[view]
     places = tuple((output / one if len(shown) > 1 else output, one) for one in shown)
@@ -149,7 +149,7 @@ def _keep_apart(place: Path, source: Source, *, folder: bool) -> None:
     # An output folder around the input folder is fine, unless a subfolder leads back into it.
     for target in (place, *(place / output_name(name) for name in source.names if folder)):
         if source.claims(target):
-            raise ConfigError(
+            raise UsageError(
                 f"output {target} is the input or lies in the input folder; wanted another file or folder"
             )
 

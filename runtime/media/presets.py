@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -18,18 +19,21 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 class _Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: str
+    width: int  # of the pictures that it was made for: in those of another size it shows something else
+    height: int
 
 
-def region_of(region: str, preset: str, save_preset: str) -> Region | None:
-    """What the three options mean; None = whole pictures. A region that is given goes before a preset's."""
-    if save_preset and not region:
+def region_of(region: str, preset: str, save: str) -> Region | None:
+    """What the three options mean; None = whole pictures. UsageError for those that contradict each other."""
+    if save and not region:
         raise UsageError("found --save-preset without a region; wanted --region x,y,w,h beside it")
-    if not region:
-        return load_preset(preset) if preset else None
-    found = region_from_text(region)
-    if save_preset:
-        save_preset_region(save_preset, found)
-    return found
+    if save and not _NAME.fullmatch(save):
+        raise UsageError(f"found the preset name {save[:64]!r}; wanted up to 64 letters, digits, . _ or -")
+    if region and preset:
+        raise UsageError("found --region and --preset; wanted one of them")
+    if region:
+        return region_from_text(region)
+    return load_preset(preset) if preset else None
 
 
 def presets_file() -> Path:
@@ -48,15 +52,16 @@ def load_preset(name: str) -> Region:
             f"found no preset {name[:64]!r} in {presets_file()} (there: {there}); make it with "
             "--region x,y,w,h --save-preset NAME"
         )
-    return region_from_text(presets[name].region)
+    found = presets[name]
+    return replace(region_from_text(found.region), of=(found.width, found.height))
 
 
-def save_preset_region(name: str, region: Region) -> None:
+def save_preset(name: str, region: Region) -> None:
     """Add it, or replace the one of that name; ConfigError, OutputError."""
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"found the preset name {name[:64]!r}; wanted up to 64 letters, digits, . _ or -")
+    if region.of is None:
+        raise ValueError("a preset's region has the size of its pictures")
     path = presets_file()
-    presets = dict(sorted({**_read(), name: _Preset(region.text)}.items()))
+    presets = dict(sorted({**_read(), name: _Preset(region.text, *region.of)}.items()))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

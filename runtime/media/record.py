@@ -52,6 +52,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fit: str
     output_size: str
     label: bool
+    threads: int  # of the CPU, 0 on a GPU: they decide in which order numbers are added
     region: str  # x,y,w,h; "" = the whole picture, or what the input itself states
 
 
@@ -94,6 +95,16 @@ def made_of(path: Path) -> Made | None:
     except (OSError, msgspec.DecodeError):
         return None
     return made if made.content == content else None
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record as getgan writes it beside a picture, of whatever picture."""
+    try:
+        with open(path, "rb") as file:
+            msgspec.json.decode(file.read(MAX_SIDECAR_BYTES), type=Made)
+    except (OSError, msgspec.DecodeError):
+        return False
+    return True
 
 
 def sha256_of_file(path: Path) -> str:

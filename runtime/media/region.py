@@ -24,6 +24,7 @@ class Region:
     y: int
     width: int
     height: int
+    of: tuple[int, int] | None = None  # width and height of the pictures that it was made for; None = any
 
     @property
     def text(self) -> str:
@@ -33,6 +34,11 @@ class Region:
     def crop(self, image: Image) -> Image:
         """That part of uint8 (H, W, 3); DataError if it does not lie inside: cut down, it is another."""
         height, width = image.shape[:2]
+        if self.of not in (None, (width, height)):
+            raise DataError(
+                f"found {width}x{height} pixels, and the preset's region {self.text} is for "
+                f"{'x'.join(map(str, self.of or ()))}: here it may show a name; wanted --region x,y,w,h"
+            )
         if self.x + self.width > width or self.y + self.height > height:
             raise DataError(
                 f"found {width}x{height} pixels, in which the region {self.text} does not lie; wanted "
@@ -47,7 +53,8 @@ def region_from_text(text: str) -> Region:
     match = re.fullmatch(r"\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*,\s*(\d{1,6})\s*", text, re.ASCII)
     if match is None:
         raise UsageError(f"found the region {text[:40]!r}; wanted x,y,w,h in pixels, like 600,120,720,540")
-    region = Region(*(int(part) for part in match.groups()))
+    x, y, wide, high = (int(part) for part in match.groups())
+    region = Region(x, y, wide, high)
     if min(region.width, region.height) < MIN_SIDE:
         raise UsageError(
             f"found a region of {region.width}x{region.height} pixels; wanted {MIN_SIDE} or more"
@@ -58,9 +65,13 @@ def region_from_text(text: str) -> Region:
 class RegionSource:
     """Another source, of which only the region is seen."""
 
-    def __init__(self, source: Source, region: Region) -> None:
+    def __init__(
+        self, source: Source, region: Region, on_first: Callable[[Region], None] = lambda region: None
+    ) -> None:
+        """on_first: hears of the region with the size of the first picture."""
         self._source = source
         self._region = region
+        self._on_first: Callable[[Region], None] | None = on_first
         self.region = region.text
         self.live = source.live
         self.fps = source.fps
@@ -92,4 +103,9 @@ class RegionSource:
         self._source.close()
 
     def _read(self, read: Callable[[], Image]) -> Image:
-        return self._region.crop(read())
+        image = read()
+        part = self._region.crop(image)
+        if self._on_first is not None:
+            self._on_first(replace(self._region, of=(image.shape[1], image.shape[0])))
+            self._on_first = None
+        return part

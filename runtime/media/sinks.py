@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from getgan.runtime.label import add_label
 from getgan.runtime.media.frames import Frame, Image, Pending, Pictures
 from getgan.runtime.media.record import (
     Stamp,
+    is_record,
     png_with_record,
     sha256_of_file,
     sidecar_bytes,
@@ -90,31 +93,36 @@ class ImageFolderSink:
     """
 
     def __init__(self, folder: Path, stamp: Stamp, names: Sequence[str] = ()) -> None:
-        """names: of image files, to find those whose outputs would be one file (a.jpg and a.jpg.png)."""
+        """names: of the input files, to find those whose outputs would be one file (a.jpg and a.jpg.png)."""
         self._folder = folder
         self._stamp = stamp
         self._swept: set[Path] = set()
-        self._taken_by: dict[str, str] = {}
+        # Whose output a file is: the first one's that wants it, by the input's name and the frame's number.
+        self._owners: dict[str, tuple[str, int]] = {}
+        self._clips: set[str] = set()
         for name in names:
-            self._taken_by.setdefault(_same_file_key(output_name(name)), name)
+            self._owners.setdefault(_same_file_key(output_name(name)), (name, 0))
 
     def path_for(self, name: str, index: int, time: float | None) -> Path:
-        """Where a frame's picture goes; DataError if another input goes there too."""
+        """Where a frame's picture goes; DataError if another frame's goes there too."""
+        if name.endswith("/") or name.startswith("/") or ".." in name.split("/"):
+            raise DataError("is no picture's name below the input folder")  # a folder that cannot be read
         if time is not None:
-            return self._folder / f"{name}-{index:06d}.png"
-        target = output_name(name)
-        other = self._taken_by.get(_same_file_key(target), name)
-        if other != name:
+            self._clips.add(name)
+        target = output_name(name) if time is None else f"{name}-{index:06d}.png"
+        other, _ = owner = self._owners.setdefault(_same_file_key(target), (name, index))
+        if owner != (name, index):
             raise DataError(f"its output {target} is that of {other} too; rename one of the two")
         return self._folder / target
 
     def has(self, pending: Pending) -> bool:
         """Whether the file is this input's; and what a killed run left in its folder goes."""
+        sha256 = pending.sha256()  # first, so that an input that cannot be read says so
         path = self.path_for(pending.name, pending.index, pending.time)
         if path.parent not in self._swept:
             self._swept.add(path.parent)
             remove_leftovers(path.parent)
-        return self._stamp.stands(path, pending.sha256(), pending.index)
+        return self._stamp.stands(path, sha256, pending.index)
 
     def put(self, frame: Frame, pictures: Pictures) -> None:
         """Write it, and the subfolder first."""
@@ -136,11 +144,32 @@ class ImageFolderSink:
         try:
             path = self.path_for(pending.name, pending.index, pending.time)
         except DataError:
-            return ""  # what stands there is the other input's
-        return _lost(path, self._stamp)
+            return ""  # what stands there is another frame's
+        # A clip that cannot even be opened has no frames; it had some when it was another.
+        removed = self._remove_frames_of(pending.name) if pending.time is None else 0
+        note = _lost(path, self._stamp)
+        return note or (f"{removed} older frames of it were removed" if removed else "")
 
     def close(self, *, keep: bool) -> None:
-        """Nothing is left open."""
+        """Remove the frames that an older clip of the same name had and this one has not."""
+        if keep:
+            for name in self._clips:
+                self._remove_frames_of(name)
+
+    def _remove_frames_of(self, name: str) -> int:
+        """With overwrite, those of getgan's that no frame of this run wants; how many."""
+        if not self._stamp.overwrite:
+            return 0
+        start = self._folder / name
+        number = re.compile(re.escape(start.name) + r"-[0-9]{6,}\.png")
+        removed = 0
+        with contextlib.suppress(OSError):
+            for entry in list(os.scandir(start.parent)):
+                path = start.parent / entry.name
+                target = path.relative_to(self._folder).as_posix()
+                if number.fullmatch(entry.name) and _same_file_key(target) not in self._owners:
+                    removed += self._stamp.remove(path)
+        return removed
 
 
 class VideoFileSink:
@@ -239,10 +268,17 @@ def _write(path: Path, frame: Frame, picture: Image, stamp: Stamp) -> None:
         if path.suffix.lower() == ".png":
             data = png_with_record(data, made)
         else:
-            # First, so that no picture ever lies there without it.
+            # Record before picture, so that none ever lies there without it; the picture before goes first,
+            # since the new record would make it nobody's.
+            if replace:
+                path.unlink()
+            elif sidecar_of(path).exists() and not is_record(sidecar_of(path)):
+                raise DataError(f"{sidecar_of(path).name} is there already, and is no record of getgan's")
             record = sidecar_bytes(made, hashlib.sha256(data).hexdigest())
             write_bytes_atomic(sidecar_of(path), record)
         write_bytes_atomic(path, data, replace=replace)
+    except OSError as error:
+        raise OutputError(f"cannot replace {path}: {error.strerror}; check its permissions") from error
     except OutputError as error:
         # A name that becomes too long with .png is this file's trouble alone; a full disk is everybody's.
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _OF_THIS_FILE:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from getgan.errors import ConfigError, DataError
@@ -15,7 +16,7 @@ from getgan.printing import one_line
 from getgan.runtime.images import KINDS, SUFFIXES, natural_key
 from getgan.runtime.media.camera import TIMEOUT_S, URL_SCHEMES, Camera
 from getgan.runtime.media.capture import quiet_opencv
-from getgan.runtime.media.frames import Image, Pending, Source
+from getgan.runtime.media.frames import Pending, Source
 from getgan.runtime.media.inputs import pending_image
 from getgan.runtime.media.openers import OpenedSource, Opener, pending_of
 from getgan.runtime.media.region import Region, RegionSource
@@ -29,16 +30,18 @@ def open_source(
     *,
     timeout: float = TIMEOUT_S,
     region: Region | None = None,
+    on_region: Callable[[Region], None] = lambda region: None,
     openers: Sequence[Opener] = (),
 ) -> Source:
     """What `text` means, in this order: an existing path, a camera's number, a stream's URL.
 
     A path is a folder (all images in it and below), an image, a video (by suffix), a /dev/video*, or what an
     opener claims. timeout: seconds without a frame after which a camera is gone. region: all that is seen of
-    each picture; it goes before the region that a file states. DataError, ConfigError.
+    each picture; it goes before the region that a file states. on_region: hears of it once, with the first
+    picture's size. DataError, ConfigError.
     """
     source = _opened(text, timeout, openers, whole=region is not None)
-    return source if region is None else RegionSource(source, region)
+    return source if region is None else RegionSource(source, region, on_region)
 
 
 def _opened(text: str, timeout: float, openers: Sequence[Opener], *, whole: bool) -> Source:
@@ -110,7 +113,9 @@ class ImageFiles:
             else:
                 yield pending_image(path, name)
         for error in self._unreadable:
-            yield Pending(os.fspath(error.filename), 0, None, partial(_raise_unreadable, error))
+            read = partial(_raise_unreadable, error)
+            shut = Path(os.fspath(error.filename)).relative_to(self.path).as_posix()
+            yield Pending(f"{shut}/", 0, None, read, read)
 
     def close(self) -> None:
         """Nothing is open between two images."""
@@ -168,7 +173,5 @@ def _source_from_path(path: Path, timeout: float, openers: Sequence[Opener], who
     raise DataError(f"{path}: found {suffix or 'a file without suffix'}; wanted one of {wanted}")
 
 
-def _raise_unreadable(error: OSError) -> Image:
-    raise DataError(
-        f"{error.filename}: folder cannot be read ({error.strerror}); check its permissions"
-    ) from error
+def _raise_unreadable(error: OSError) -> NoReturn:
+    raise DataError(f"folder cannot be read ({error.strerror}); check its permissions") from error

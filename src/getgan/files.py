@@ -85,15 +85,15 @@ def put_new(temporary: Path, path: Path) -> None:
         temporary.unlink()
 
 
-def try_lock(file: IO[Any]) -> bool:
-    """Whether the file is now this process's own, until it closes it; True where nothing can be locked."""
+def try_lock(file: IO[Any] | int, *, unknown: bool = True) -> bool:
+    """Whether the file is now this process's own, until it closes it; `unknown` where there are no locks."""
     if fcntl is None:
-        return True
+        return unknown
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         # Some network file systems know no locks.
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+        return unknown and error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
 
 
@@ -116,7 +116,8 @@ def leftovers(folder: Path, name: re.Pattern[str]) -> Iterator[Path]:
             if path.is_symlink() or not path.is_file() or time.time() - path.stat().st_mtime < LEFTOVER_S:
                 continue
             with open(path, "rb") as file:
-                if try_lock(file):
+                # Without locks a living writer's file looks like a dead one's.
+                if try_lock(file, unknown=False):
                     yield path
         except OSError:
             continue
