@@ -137,12 +137,20 @@ def open_sink(output: Path, source: Source, *, view: Views = "output", overwrite
 
 @contextlib.contextmanager
 def mjpeg_server(
-    frames: int, *, fps: float = 50.0, then: str = "close", body: bytes = b"", paths: list[str] | None = None
+    frames: int,
+    *,
+    fps: float = 50.0,
+    then: str = "close",
+    body: bytes = b"",
+    paths: list[str] | None = None,
+    noise: bool = False,
 ) -> Iterator[str]:
     """A camera on loopback that sends so many JPEGs and then closes, or says no more ("hang").
 
-    Frame n is of grey 10 + n % 200. body: sent in their place. paths: gets what was asked for. Gives its URL.
+    Frame n is of grey 10 + n % 200, or of noise, which makes a recording large. body: sent in their place.
+    paths: gets what was asked for. Gives its URL.
     """
+    white = np.random.default_rng(0).integers(1, 255, (240, 320, 3), np.uint8)
     over = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -158,7 +166,8 @@ def mjpeg_server(
             self.end_headers()
             with contextlib.suppress(OSError):  # the reader left
                 for n in range(frames):
-                    jpeg = bytes_from_image(picture(10 + n % 200, 48, 64), ".jpg")
+                    shown = np.roll(white, n, axis=1) if noise else picture(10 + n % 200, 48, 64)
+                    jpeg = bytes_from_image(shown, ".jpg")
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
                     self.wfile.write(head.encode() + jpeg + b"\r\n")
                     if over.wait(1.0 / fps):
