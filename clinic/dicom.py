@@ -69,13 +69,9 @@ class DicomFrames:
         options = {**self._options, "number_of_frames": 1}
         # Of those that decode, always the same one: they differ in the last bit.
         if "pillow" in decoder.available_plugins and self._options["bits_stored"] <= 8:
-            plugin = "pillow"
-        elif "pydicom" in decoder.available_plugins:  # RLE, in Python
-            plugin = "pydicom"
-        else:
-            return CODECS.decode(encoded, file.syntax, options)
-        source = encapsulate([encoded], has_bot=False)
-        return decoder.as_array(source, index=0, decoding_plugin=plugin, **options)[0]
+            source = encapsulate([encoded], has_bot=False)
+            return decoder.as_array(source, index=0, decoding_plugin="pillow", **options)[0]
+        return CODECS.decode(encoded, file.syntax, options)
 
 
 def open_dicom(data: bytes) -> DicomFrames:

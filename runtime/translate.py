@@ -117,7 +117,7 @@ class _Job:
         decoded = time.perf_counter()
         (result,) = self._pipeline.translate([frame.image])
         if result.image is None:
-            raise _Refused(f"the picture was refused: {result.fault}; the frame has no output")
+            raise _Refused(result.fault)
         ready = time.perf_counter()
         self._sink.put(frame, Pictures(result.image, result.occlusion))
         timings = result.timings
