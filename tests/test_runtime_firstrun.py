@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -182,6 +183,14 @@ def test_a_child_leaves_nothing_that_runs(tmp_path: Path, monkeypatch: pytest.Mo
     assert ended.over_limit and ended.how == "did not end within 3 s"
     with pytest.raises(ProcessLookupError):
         os.kill(int(place.read_text()), 0)
+
+
+def test_a_first_run_imports_no_more_than_it_needs() -> None:
+    """A patient waits for each of its imports."""
+    unneeded = "{'cv2', 'typer', 'email', 'importlib.metadata'}"
+    code = f"import sys, getgan.runtime.firstrun; print(sorted({unneeded} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_no_module_of_the_current_folder_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
