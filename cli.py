@@ -260,7 +260,7 @@ def run(
     ],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a named one is kept.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
-    backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, or a name that getgan doctor shows.")] = "auto",
     threads: Threads = 0,
     size: Annotated[int, typer.Option(help="Pixels each way in the network; 0 = as trained.", min=0)] = 0,
     fit: Annotated[

@@ -184,7 +184,7 @@ def open_session(
 ) -> BundleSession:
     """The fastest candidate that the bundle accepted and that shows the golden image on this machine.
 
-    device: auto, cpu, cuda, cuda:N. precision: auto, fp32, fp16, bf16. backend: auto, openvino, onnxruntime.
+    device: auto, cpu, cuda, cuda:N. precision: auto, fp32, fp16, bf16. backend: auto or one of BACKEND_NAMES.
     threads: of the CPU, 0 = all cores that this process may use. What is named is kept: DeviceError says why
     it cannot run. Under auto the next candidate is taken, and `info` tells of those before it. BundleError
     for a damaged bundle or a named precision that the gate did not accept; ConfigError for an unknown name.
