@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
@@ -494,12 +495,31 @@ def _integers(text: str) -> tuple[int, ...]:
 def main() -> None:
     """Run the command line. Exit code 1: one of our errors, as one line; 2: wrong usage; 130: Ctrl-C."""
     leave_no_folder()
+    _open_closed_streams()
     try:
         app()
     except GetganError as error:
         print(f"getgan: {one_line(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:  # of the machine: a name that is too long, a full disk, a pipe that was closed
+        _leave_stdout_alone()
+        about = f": {error.filename}" if error.filename else ""
+        print(f"getgan: {one_line(f'{error.strerror or error}{about}')}", file=sys.stderr)
+        sys.exit(1)
     except SystemExit as end:
         if end.code == 130:  # Typer makes this of Ctrl-C, without a word
             print("getgan: stopped", file=sys.stderr)
         raise
+
+
+def _open_closed_streams() -> None:
+    """Python has None in place of a stream that is closed at the start (`2>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the process
+
+
+def _leave_stdout_alone() -> None:
+    """What cannot be written there now could not be at the end of the process either."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,8 @@
 """Decoding by libraries in C++ in a process of their own: a damaged frame ends that process and not the run.
 
-gdcm decodes JPEG Lossless, JPEG-LS and RLE. Some damaged frames make it abort (found by fuzzing), and it writes
-to the terminal, from C. As a command, `python -m getgan.clinic.codecs` answers one request after the other.
+gdcm decodes JPEG Lossless, JPEG-LS and RLE. Some damaged frames make it abort (found by fuzzing), and it
+writes to the terminal, from C. As a command, `python -m getgan.clinic.codecs` answers one request after the
+other.
 """
 
 from __future__ import annotations

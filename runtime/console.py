@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -16,7 +17,7 @@ class StatusLine:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._every = REDRAW_S if self._terminal else LINE_S
         self._shown = float("-inf")
         self._drawn = False
@@ -35,10 +36,10 @@ class StatusLine:
             return
         self._shown = moment
         if self._terminal:
-            print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
+            _print(f"\r\x1b[2K{text}", end="")
             self._drawn = True
         else:
-            print(text, file=sys.stderr, flush=True)
+            _print(text)
 
     def note(self, text: str) -> None:
         """A line that stays, unless quiet."""
@@ -48,12 +49,18 @@ class StatusLine:
     def message(self, text: str) -> None:
         """A line that stays, quiet or not."""
         self._clear()
-        print(one_line(text), file=sys.stderr, flush=True)
+        _print(one_line(text))
 
     def _clear(self) -> None:
         if self._drawn:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+            _print("\r\x1b[2K", end="")
             self._drawn = False
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """To stderr, which may be closed, or a terminal that is gone: that must not end the work."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 class ShareLine(StatusLine):

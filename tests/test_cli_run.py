@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -144,8 +145,6 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(bundle: Path, scans: Pa
     [
         (["run", "gone", "scans", "-o", "o"], "gone: is missing; wanted a bundle"),
         (["run", "bundle", "gone.png", "-o", "o"], "gone.png: no such file or folder"),
-        (["run", "bundle", "scans", "-o", "o.png"], "for many pictures; wanted a folder"),
-        (["run", "bundle", "scans", "-o", "scans/o"], "lies in the input folder"),
         (["run", "bundle", "scans", "-o", "/proc/o"], "cannot write into /proc/o"),
         (["inspect", "gone"], "gone: is missing; wanted a checkpoint file or a bundle"),
         (
@@ -208,6 +207,23 @@ def test_what_a_strangers_bundle_says_moves_no_cursor(bundle: Path, tmp_path: Pa
     assert getgan("doctor", copy).stdout.replace("\n", "").isprintable()
 
 
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("o.png", "for many pictures; wanted a folder"),
+        ("o.mp4", "for image files; wanted a folder"),
+        ("o.pdf", "cannot write .pdf files"),
+        ("scans/o", "lies in the input folder"),
+    ],
+)
+def test_an_output_that_cannot_be_is_wrong_usage(
+    output: str, words: str, bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    done = getgan("run", bundle, "scans", "-o", output, cwd=tmp_path)
+    assert done.returncode == 2 and words in one_line(done)
+    assert not (tmp_path / output).exists()
+
+
 def test_wrong_usage_is_exit_code_2(bundle: Path, tmp_path: Path) -> None:
     assert getgan("run", bundle, tmp_path, "-o", "o", "--fit", "stretch").returncode == 2
     assert getgan("run", bundle).returncode == 2
@@ -251,6 +267,26 @@ def test_doctor_runs_the_bundle(bundle: Path) -> None:
     assert {line.split()[0] for line in lines if line.strip() and line[0] != " "} <= {
         "ok", "none", "warn", "fault", "getgan",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">/dev/full", "2>/dev/full"])
+def test_a_stream_that_takes_nothing_ends_no_work(
+    closed: str, bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    command = shlex.join(
+        [sys.executable, "-c", MAIN, "run", str(bundle), str(scans), "-o", str(tmp_path / "o")]
+    )
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (1 if closed == ">/dev/full" else 0), done.stderr
+    assert len(list((tmp_path / "o").rglob("*.png"))) == 3
+
+
+def test_a_name_that_is_too_long_is_one_line(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    for arguments in (("run", bundle, scans, "-o", tmp_path / ("x" * 300)), ("inspect", "y" * 300)):
+        done = getgan(*arguments)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "File name too long" in one_line(done)
 
 
 def test_sigterm_ends_it_as_ctrl_c_does(bundle: Path, scans: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -461,6 +462,59 @@ def test_an_overwritten_jpeg_is_never_nobodys(tmp_path: Path, monkeypatch: pytes
     summary = run(tmp_path / "a.png", tmp_path / "b.jpg")
     assert summary.failed == 1 and foreign.read_text() == "{}"
     assert "no record of getgan's" in summary.failures[0].reason
+
+
+@pytest.mark.parametrize("way", ["symbolic", "hard", "text"])
+def test_a_foreign_file_in_the_locks_place_is_not_touched(way: str, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("of somebody")
+    lock = tmp_path / ".getgan.lock"
+    if way == "text":
+        lock = notes.replace(lock)
+    else:
+        lock.symlink_to(notes) if way == "symbolic" else lock.hardlink_to(notes)
+    with pytest.raises(ConfigError, match="is no lock of getgan's"):
+        OutputLock(tmp_path, folder=True)
+    assert lock.read_text() == "of somebody"
+
+
+def test_a_video_that_is_exchanged_while_it_is_read_ends_the_run(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.avi", 30)
+    write_video(tmp_path / "b.avi", 30, size=(64, 48))
+
+    class Exchanging(FakePipeline):
+        def translate(self, frames: object, /) -> list[Result]:
+            if self.seen == 5:
+                (tmp_path / "a.avi").write_bytes((tmp_path / "b.avi").read_bytes())
+            return super().translate(frames)  # type: ignore[arg-type]
+
+    summary = run(tmp_path / "a.avi", tmp_path / "out", Exchanging())
+    assert "was changed or replaced while it was read" in summary.stopped
+    assert (summary.translated, summary.exit_code) == (6, 1)
+    for path in (tmp_path / "out").iterdir():
+        assert read_image(path).shape == (24, 32, 3)  # of the first clip, each of them
+
+
+def test_a_pipe_or_bad_text_beside_a_picture_is_no_record(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", picture())
+    beside = tmp_path / "a.jpg.getgan.json"
+    os.mkfifo(beside)
+    assert made_of(tmp_path / "a.jpg") is None
+    beside.unlink()
+    beside.write_bytes(b'{"made_by": "\xff"}')
+    assert made_of(tmp_path / "a.jpg") is None
+
+
+def test_many_records_cost_no_memory(tmp_path: Path) -> None:
+    data = add_texts(bytes_from_image(picture()), {"big": "x" * 4_000_000})
+    for _ in range(60):
+        data = add_texts(data, {"getgan": "{}"})
+    tracemalloc.start()
+    try:
+        assert take_text(data, "getgan") is None
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # --- rough edges: one file's fault is one file's --------------------------------------------------------

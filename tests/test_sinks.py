@@ -444,9 +444,21 @@ def test_a_video_that_appeared_meanwhile_is_not_overwritten(tmp_path: Path) -> N
     closed = sink.close(keep=True)
     assert closed.paths == (tmp_path / "o-2.mp4",) and "o-2.mp4" in closed.complaint
     assert (tmp_path / "o.mp4").read_bytes() == b"of somebody"
-    sink = VideoSink(tmp_path / "o.mp4", 10.0)  # the caller has decided that this one may be replaced
+    sink = VideoSink(tmp_path / "o.mp4", 10.0, may_replace=lambda: True)
     sink.put(moment(0).time, picture())
     assert sink.close(keep=True) == Closed((tmp_path / "o.mp4",))
+
+
+def test_what_is_replaced_is_looked_at_in_the_end(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", 3)
+    run(tmp_path / "clip.mp4", tmp_path / "o.avi")
+    source = VideoFile(tmp_path / "clip.mp4")
+    sink = open_sink(tmp_path / "o.avi", source, overwrite=True)
+    sink.put(moment(0), Pictures(picture()))
+    (tmp_path / "o.avi").write_bytes(b"of somebody")
+    with pytest.raises(OutputError, match=r"are in .*o-2\.avi"):
+        sink.close(keep=True)
+    assert (tmp_path / "o.avi").read_bytes() == b"of somebody"
 
 
 def test_a_long_name_is_recorded_too(tmp_path: Path) -> None:

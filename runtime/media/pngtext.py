@@ -22,18 +22,22 @@ def take_text(data: bytes, keyword: str) -> tuple[str, bytes] | None:
     None if there is none or more than one, if its checksum is wrong, or if the data is not one PNG from its
     first byte to its last.
     """
-    found: list[tuple[str, bytes]] = []
-    for start, end in _chunks(data):
-        body = data[start + 8 : end - 4]
-        if data[start + 4 : start + 8] == b"iTXt" and body.startswith(keyword.encode("latin-1") + b"\0"):
-            # Not compressed (two zeros), no language, no translated keyword: as add_texts writes it.
-            head = keyword.encode("latin-1") + b"\0\0\0\0\0"
-            (checksum,) = struct.unpack_from(">I", data, end - 4)
-            if not body.startswith(head) or checksum != zlib.crc32(data[start + 4 : end - 4]):
-                return None
-            text = body[len(head) :].decode("utf-8", errors="replace")
-            found.append((text, data[:start] + data[end:]))
-    return found[0] if len(found) == 1 else None
+    head = keyword.encode("latin-1") + b"\0"
+    places = [
+        (start, end)
+        for start, end in _chunks(data)
+        if data.startswith(b"iTXt" + head, start + 4) and end - start >= 12 + len(head)
+    ]
+    if len(places) != 1:
+        return None
+    ((start, end),) = places
+    body = data[start + 8 : end - 4]
+    (checksum,) = struct.unpack_from(">I", data, end - 4)
+    # Not compressed (two zeros), no language, no translated keyword: as add_texts writes it.
+    plain = head + b"\0\0\0\0"
+    if not body.startswith(plain) or checksum != zlib.crc32(data[start + 4 : end - 4]):
+        return None
+    return body[len(plain) :].decode("utf-8", errors="replace"), data[:start] + data[end:]
 
 
 def _chunk(keyword: str, text: str) -> bytes:

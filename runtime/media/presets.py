@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from getgan.errors import ConfigError, OutputError, UsageError
-from getgan.files import write_bytes_atomic
+from getgan.files import read_small, write_bytes_atomic
 from getgan.runtime.media.region import Region, region_from_text
 
 MAX_BYTES = 1 << 16
@@ -72,8 +72,7 @@ def save_preset(name: str, region: Region) -> None:
 def _read() -> dict[str, _Preset]:
     path = presets_file()
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_small(path, MAX_BYTES + 1)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -82,5 +81,5 @@ def _read() -> dict[str, _Preset]:
         if len(data) > MAX_BYTES:
             raise msgspec.DecodeError("too large")
         return msgspec.json.decode(data, type=dict[str, _Preset])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no list of presets ({error}); repair it, or move it away") from error

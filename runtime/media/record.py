@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 
 from getgan.errors import DataError
+from getgan.files import read_small
 from getgan.runtime.media.pngtext import add_texts, take_text
 
 KEYWORD = "getgan"
@@ -88,11 +89,10 @@ def made_of(path: Path) -> Made | None:
                 return None
             text, content = found[0].encode(), hashlib.sha256(found[1]).hexdigest()
         else:
-            with open(sidecar_of(path), "rb") as file:
-                text = file.read(MAX_SIDECAR_BYTES)
+            text = read_small(sidecar_of(path), MAX_SIDECAR_BYTES)
             content = sha256_of_file(path)
         made = msgspec.json.decode(text, type=Made)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
         return None
     return made if made.content == content else None
 
@@ -100,9 +100,8 @@ def made_of(path: Path) -> Made | None:
 def is_record(path: Path) -> bool:
     """Whether a file is a record as getgan writes it beside a picture, of whatever picture."""
     try:
-        with open(path, "rb") as file:
-            msgspec.json.decode(file.read(MAX_SIDECAR_BYTES), type=Made)
-    except (OSError, msgspec.DecodeError):
+        msgspec.json.decode(read_small(path, MAX_SIDECAR_BYTES), type=Made)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
         return False
     return True
 

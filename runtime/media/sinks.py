@@ -22,6 +22,7 @@ from getgan.runtime.media.frames import Frame, Image, Pending, Pictures
 from getgan.runtime.media.record import (
     Stamp,
     is_record,
+    made_of,
     png_with_record,
     sha256_of_file,
     sidecar_bytes,
@@ -178,7 +179,8 @@ class VideoFileSink:
     def __init__(self, path: Path, stamp: Stamp, fps: float) -> None:
         self._path = path
         self._stamp = stamp
-        self._video = VideoSink(path, fps)
+        # Not what lay there at the start: somebody may put another file there while the video is made.
+        self._video = VideoSink(path, fps, may_replace=lambda: stamp.overwrite and made_of(path) is not None)
         self._input = ""
 
     def has(self, pending: Pending) -> bool:

@@ -76,6 +76,7 @@ class VideoFile:
                 yield self._pending(index, clock.lost(), _undecodable)
                 index += 1
             tries = 0
+            self._check_unchanged()
             time = clock.at(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0)
             yield self._pending(index, time, self._retrieve)
             index += 1
@@ -102,19 +103,27 @@ class VideoFile:
         if not self._digest:
             try:
                 digest = sha256_of_file(self.path)
-                same = _identity(self.path) == self._identity
             except OSError as error:
                 raise DataError(f"cannot be read again ({error.strerror}); copy the file again") from error
-            if not same:
-                raise DataError("changed while it was read; run it again")
+            self._check_unchanged()
             self._digest = digest
         return self._digest
+
+    def _check_unchanged(self) -> None:
+        """DataError unless the file is the one that was opened: its hash is to be of what is decoded."""
+        try:
+            same = _identity(self.path) == self._identity
+        except OSError:
+            same = False
+        if not same:
+            raise DataError(f"{self.path}: was changed or replaced while it was read; run it again")
 
     def _pending(self, index: int, time: float, read: Callable[[], Image]) -> Pending:
         return Pending(self.path.name, index, time, read, self._sha256)
 
     def _retrieve(self) -> Image:
         done, image = self._capture.retrieve()
+        self._check_unchanged()  # after decoding: until here it was that file
         if not done or image is None:
             return _undecodable()
         return rgb_from_capture(self.path.name, np.asarray(image, np.uint8))

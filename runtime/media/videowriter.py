@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,10 +41,11 @@ class VideoSink:
     decides the size; odd sizes get one more row or column, as the codecs take even ones only.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, fps: float, *, may_replace: Callable[[], bool] = lambda: False) -> None:
+        """may_replace: asked in the end whether what then lies at path may go."""
         self._path = path
         self._fps = fps
-        self._replaces = os.path.lexists(path)  # the caller let this one be overwritten, and no later one
+        self._may_replace = may_replace
         self._recording: Recording | None = None
         self._encoder: cv2.VideoWriter | WebpEncoder | None = None
         self._size = (0, 0)  # width, height
@@ -79,7 +80,7 @@ class VideoSink:
         self._encoder.release()
         self._encoder = None
         try:
-            kept = self._recording.keep(self._written, whole=keep, replace=self._replaces)
+            kept = self._recording.keep(self._written, whole=keep, replace=self._may_replace())
         finally:
             self._recording.close()
         if kept is None:

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,18 @@ def atomic_write(
         _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(_message(path, error, needed)) from error
+
+
+def read_small(path: Path, limit: int) -> bytes:
+    """The first `limit` bytes of a regular file; OSError, also for a pipe, which would never end."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        return file.read(limit)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def put_new(temporary: Path, path: Path) -> None:
