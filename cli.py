@@ -19,7 +19,7 @@ from getgan.printing import one_line, printable
 from getgan.runtime.interrupts import interrupts_wait
 
 if TYPE_CHECKING:
-    from getgan.export.graph import Output
+    from getgan.contract import Output
     from getgan.runtime.console import StatusLine
     from getgan.runtime.doctor.check import Check
     from getgan.runtime.session import SessionInfo

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from getgan.contract import MAX_SIZE
 from getgan.errors import UsageError
-from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, save_checkpoint
+from getgan.models.checkpoint import Checkpoint, Provenance, save_checkpoint
 from getgan.models.getgan import GetGanConfig, GetGanGenerator
-from getgan.runtime.geometry import MAX_SIZE
 
 # Untouched, a random net's pictures are noise at full contrast: its bf16 passes the gate by a hair (45.2 dB,
 # wanted 45) and its fp16 does not. At 0.3 both pass with room (52.5 and 62.9 dB), as trained nets' do. The
@@ -32,11 +32,12 @@ def write_untrained(path: Path, *, ngf: int, size: int, seed: int = 0) -> str:
     last = [module for module in generator.fake if isinstance(module, torch.nn.Conv2d)][-1]
     with torch.no_grad():
         last.weight.mul_(LAST_LAYER_SCALE)
-    contract = ImageContract(size=size, multiple_of=generator.multiple_of, min_size=generator.min_size)
     about = (
         f"untrained GET-GAN, ngf {ngf}, {config.shared_blocks} + {config.branch_blocks} blocks, "
         f"{size}x{size}, random weights (seed {seed}), last layer scaled by {LAST_LAYER_SCALE}"
     )
     provenance = Provenance(trained_on="nothing", seed=seed, notes=about)
-    save_checkpoint(Checkpoint("getgan", config, generator.state_dict(), contract, provenance), path)
+    save_checkpoint(
+        Checkpoint("getgan", config, generator.state_dict(), generator.contract(size), provenance), path
+    )
     return about

@@ -17,13 +17,14 @@ import onnxruntime as ort
 import torch
 
 from getgan import __version__
+from getgan.contract import Output
 from getgan.errors import ExportError
 from getgan.export.compare import Expected
-from getgan.export.facts import contract_of, model_of, name_of
+from getgan.export.facts import model_of, name_of
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
 from getgan.export.fp16 import fp16_from_fp32
 from getgan.export.gate import Gate
-from getgan.export.graph import OnnxModel, Output
+from getgan.export.graph import OnnxModel
 from getgan.export.images import gate_images
 from getgan.export.page import page
 from getgan.export.proof import prove_branch
@@ -146,7 +147,7 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
     progress("reading the checkpoint", 0.0)
     checkpoint = load_checkpoint(path)
     reference = PyTorchReference(checkpoint, options.outputs)
-    contract = contract_of(checkpoint)
+    contract = checkpoint.contract
     images = gate_images(contract, options.images)
     progress("exporting to ONNX", 0.02)
     with _timed(seconds, "ONNX"):
@@ -232,7 +233,7 @@ def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
             refused.append(Refused(record.precision, record.reason))
     return Manifest(
         model=model_of(judged.checkpoint, name, judged.parameters),
-        contract=contract_of(judged.checkpoint),
+        contract=judged.checkpoint.contract,
         outputs=judged.graphs[GRAPHS["fp32"]].outputs,
         export=judged.export,
         variants=tuple(variants),

@@ -8,11 +8,13 @@ import msgspec
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from getgan.export.trace import Inference, is_fixed
-from getgan.models.catalog import build_generator, record_of
+from getgan.contract import Contract, range_in_words
+from getgan.export.trace import Inference
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
+from getgan.models.generator import record_of
+from getgan.models.recognise import build_generator
 from getgan.printing import json_text, one_line
-from getgan.runtime.manifest import Contract, Model, Training
+from getgan.runtime.manifest import Model, Training
 
 
 class CheckpointFacts(msgspec.Struct, frozen=True):
@@ -41,7 +43,7 @@ class CheckpointFacts(msgspec.Struct, frozen=True):
             ("architecture", f"{model.arch} ({config})"),
             ("parameters", f"{self.parameters_total:,}, {model.parameters:,} of them to translate"),
             ("work", f"{self.gmac:.2f} GMAC for one {size} picture"),
-            ("images", f"{contract.channels} in [-1, 1], {sizes}"),
+            ("images", f"{contract.channels} in {range_in_words(contract.range)}, {sizes}"),
         ]
         if training := model.training:
             by = f"{training.trained_on}, {training.iterations:,} iterations, seed {training.seed}"
@@ -58,7 +60,7 @@ class CheckpointFacts(msgspec.Struct, frozen=True):
 def inspect_checkpoint(path: Path) -> CheckpointFacts:
     """Read and check a checkpoint; CheckpointError as `load_checkpoint`."""
     checkpoint = load_checkpoint(path)
-    contract = contract_of(checkpoint)
+    contract = checkpoint.contract
     with torch.device("meta"):
         module = Inference(build_generator(checkpoint.arch, checkpoint.config)).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -67,15 +69,6 @@ def inspect_checkpoint(path: Path) -> CheckpointFacts:
     kept = sum(parameter.numel() for parameter in module.parameters())
     gmac = counter.get_total_flops() / 2e9
     return CheckpointFacts(str(path), model_of(checkpoint, name_of(Path(path)), kept), contract, total, gmac)
-
-
-def contract_of(checkpoint: Checkpoint) -> Contract:
-    """The checkpoint's image contract, as a bundle states it."""
-    with torch.device("meta"):
-        generator = build_generator(checkpoint.arch, checkpoint.config)
-    fixed, smallest = is_fixed(generator), generator.min_size
-    size = smallest if fixed else checkpoint.contract.size
-    return Contract(size, smallest, checkpoint.contract.multiple_of, fixed=fixed)
 
 
 def name_of(path: Path) -> str:

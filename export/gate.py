@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from getgan.contract import Contract
 from getgan.errors import ConfigError, DeviceError, ExportError
 from getgan.export.compare import Comparison, Expected, largest_error
 from getgan.export.diagnosis import diagnose, in_words
@@ -24,7 +25,7 @@ from getgan.runtime.backends.catalog import backend_of, candidates
 from getgan.runtime.backends.onnxruntime import OnnxRuntimeEngine
 from getgan.runtime.devices import available_cores, machine
 from getgan.runtime.geometry import resize
-from getgan.runtime.manifest import Contract, Figures, Precision
+from getgan.runtime.manifest import Figures, Precision
 from getgan.runtime.metrics import SSIM_WINDOW
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.runtime.quality import THRESHOLDS, difference, failures

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from onnx import checker, numpy_helper, shape_inference
 
 from getgan import __version__
+from getgan.contract import Output
 from getgan.errors import ExportError
 
-Output = Literal["face", "occlusion", "error"]
-OUTPUTS: tuple[Output, ...] = ("face", "occlusion", "error")
 INPUT = "image"
 
 Array: TypeAlias = NDArray[Any]

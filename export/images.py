@@ -24,10 +24,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.contract import Contract
 from getgan.errors import ConfigError, DataError
 from getgan.runtime.geometry import Fit, lay, placement, resize
 from getgan.runtime.images import read_image
-from getgan.runtime.manifest import Contract
 
 GOLDENS = Path(__file__).parent / "goldens"
 OCCLUDED = ("hand", "limb", "cord", "placenta")

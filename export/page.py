@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from getgan.contract import Contract
 from getgan.export.record import ImageRecord, VariantRecord
-from getgan.runtime.manifest import Contract as ImageContract
 from getgan.runtime.manifest import Export, Golden, Model, Refused, Variant
 
 LABEL = "AI-generated, not diagnostic"
@@ -23,7 +23,7 @@ figure{display:inline-block;margin:.5em 1em .5em 0}img{width:128px;image-renderi
 
 def page(
     model: Model,
-    contract: ImageContract,
+    contract: Contract,
     export: Export,
     variants: Sequence[Variant],
     refused: Sequence[Refused],

@@ -1,4 +1,4 @@
-"""The error branch is gone and nothing else: the same y_* bit for bit, none of its weights in the graph."""
+"""A dropped branch is gone and nothing else: the same y_* bit for bit, none of its weights in the graph."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from getgan.errors import ExportError
 from getgan.export.graph import Array, OnnxModel, initializers
 from getgan.export.trace import Inference
 from getgan.models.checkpoint import Checkpoint
-from getgan.models.getgan import GetGanGenerator
 from getgan.runtime.manifest import Branch
-
-PREFIX = "error."  # of the branch's weights, in the state dict and in a graph
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch has no type for it
@@ -33,51 +30,54 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorc
 def prove_branch(checkpoint: Checkpoint, model: OnnxModel, inputs: Sequence[Array]) -> Branch | None:
     """Compare the whole generator with what was exported, on float32 (1, 3, H, W) inputs.
 
-    None for a network without an error branch. ExportError if y_* differs in one bit, or if a weight of a
+    None for a network without a branch. ExportError if y_* differs in one bit, or if a weight of a
     dropped branch is in the graph.
     """
     whole = checkpoint.generator()
-    if not isinstance(whole, GetGanGenerator):
+    branch = whole.branch
+    if not branch:
         return None
     exported = Inference(checkpoint.generator(), model.outputs).eval()
     with torch.no_grad():
         for array in inputs:
             image = torch.from_numpy(array)
             # By the forward pass that training uses.
-            if not torch.equal(whole(image).y_star, exported(image)[0]):
+            if not torch.equal(whole.answer(image, whole.outputs)["face"], exported(image)[0]):
                 raise ExportError(
-                    "y_* without the error branch differs from y_* with it; wanted equal bits: report this"
+                    f"y_* without the {branch} branch differs from y_* with it; "
+                    "wanted equal bits: report this"
                 )
-    kept = "error" in model.outputs
+    kept = branch in model.outputs
     if not kept:
-        _check_absent(checkpoint, model)
+        _check_absent(checkpoint, model, branch)
     return Branch(
         kept=kept,
-        operations_before=_operations(whole),
-        operations_after=_operations(exported),
+        operations_before=_operations(whole, whole.min_size),
+        operations_after=_operations(exported, whole.min_size),
         parameters_before=_count(whole),
         parameters_after=_count(exported),
         bit_equal=True,
     )
 
 
-def _operations(module: torch.nn.Module) -> int:
+def _operations(module: torch.nn.Module, size: int) -> int:
     """PyTorch's operations for one picture; whatever its size, so a small one."""
     counter = _Operations()  # type: ignore[no-untyped-call]  # as above
     with torch.no_grad(), counter:
-        module(torch.zeros(1, 3, 64, 64))
+        module(torch.zeros(1, 3, size, size))
     return int(counter.count)
 
 
-def _check_absent(checkpoint: Checkpoint, model: OnnxModel) -> None:
+def _check_absent(checkpoint: Checkpoint, model: OnnxModel, branch_name: str) -> None:
     """By name, and by content too, since an exporter may rename."""
+    prefix = f"{branch_name}."  # of the branch's weights, in the state dict and in a graph
     graph = initializers(model.proto)
-    named = [name for name in graph if name.startswith(PREFIX)]
+    named = [name for name in graph if name.startswith(prefix)]
     contents = {array.tobytes() for array in graph.values()}
     branch, rest = {}, set()
     for key, tensor in checkpoint.state.items():
         data = tensor.detach().cpu().numpy().tobytes()
-        if key.startswith(PREFIX):
+        if key.startswith(prefix):
             branch[key] = data
         else:
             rest.add(data)
@@ -85,7 +85,7 @@ def _check_absent(checkpoint: Checkpoint, model: OnnxModel) -> None:
     found = named + [key for key, data in branch.items() if data in contents and data not in rest]
     if found:
         raise ExportError(
-            f"found the error branch's '{found[0]}' in the graph; wanted none of it: report this"
+            f"found the {branch_name} branch's '{found[0]}' in the graph; wanted none of it: report this"
         )
 
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import torch
 
-from getgan.export.graph import Array, Output
+from getgan.contract import Output
+from getgan.export.graph import Array
 from getgan.export.trace import Inference
 from getgan.models.checkpoint import Checkpoint
 

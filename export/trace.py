@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from getgan.contract import OUTPUTS, Output
 from getgan.errors import ConfigError, ExportError
-from getgan.export.graph import INPUT, OUTPUTS, OnnxModel, Output, clean, model_from_proto
+from getgan.export.graph import INPUT, OnnxModel, clean, model_from_proto
 from getgan.export.grid import put_image_on_grid
 from getgan.export.noise import quiet_exporter
-from getgan.models.catalog import Generator
 from getgan.models.checkpoint import Checkpoint
-from getgan.models.getgan import GetGanGenerator
-from getgan.models.ugatit import UgatitGenerator
+from getgan.models.generator import Generator
 
 # What PyTorch 2.13 writes without converting between versions, and old enough for every TensorRT 10, for
 # OpenVINO and for ONNX Runtime 1.14; nothing that our networks use changed up to 23.
@@ -24,24 +23,20 @@ OPSET = 18
 
 
 class Inference(nn.Module):
-    """A generator reduced to the wanted outputs; the error branch is taken out unless `error` is wanted."""
+    """A generator reduced to the wanted outputs; what only an unwanted one needs is taken out."""
 
     def __init__(self, generator: Generator, outputs: Sequence[Output] = ("face",)) -> None:
         super().__init__()
         check_outputs(generator, outputs)
-        if isinstance(generator, GetGanGenerator) and "error" not in outputs:
-            generator.error = nn.Sequential()  # the branch's weights are gone, so no graph can hold them
+        if generator.branch and generator.branch not in outputs:
+            # The branch's weights are gone, so no graph can hold them.
+            setattr(generator, generator.branch, nn.Sequential())
         self.generator = generator
         self.outputs = tuple(outputs)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) float RGB in [-1, 1] -> one tensor for each output, see OnnxModel."""
-        if self.outputs == ("face",):
-            return (self.generator.translate(image),)
-        result = self.generator(image)
-        found = {"face": result.y_star, "error": result.y_error}
-        if "occlusion" in self.outputs:
-            found["occlusion"] = (1 - result.gate).mean(dim=1, keepdim=True)  # (N, 1, h, w)
+        """(N, 3, H, W) float RGB in the generator's range -> one tensor for each output, see OnnxModel."""
+        found = self.generator.answer(image, self.outputs)
         return tuple(found[name] for name in self.outputs)
 
 
@@ -50,30 +45,23 @@ def check_outputs(generator: Generator, outputs: Sequence[Output]) -> None:
     unknown = [name for name in outputs if name not in OUTPUTS]
     if unknown or "face" not in outputs or tuple(outputs) != tuple(o for o in OUTPUTS if o in outputs):
         raise ConfigError(f"found outputs {tuple(outputs)}; wanted face, then occlusion or error or both")
-    if len(outputs) == 1:
-        return
-    if not isinstance(generator, GetGanGenerator):
-        kind = type(generator).__name__
-        raise ConfigError(f"a {kind} has no output {outputs[1]}; wanted face only: leave the option out")
-    if "occlusion" in outputs and generator.gate is None:
-        raise ConfigError("this generator has no gate, so no occlusion output: leave the option out")
-
-
-def is_fixed(generator: Generator) -> bool:
-    """Whether the network takes one image size and nothing else."""
-    return isinstance(generator, UgatitGenerator) and not generator.config.light
+    if lacking := [name for name in outputs if name not in generator.outputs]:
+        has = " and ".join(generator.outputs)
+        raise ConfigError(
+            f"this {generator.arch} has no output {lacking[0]}; it has {has}: leave the option out"
+        )
 
 
 def export_onnx(checkpoint: Checkpoint, *, outputs: Sequence[Output] = ("face",)) -> OnnxModel:
     """The checkpoint's generator as one ONNX graph, float32.
 
     Batch, height and width are dynamic, height and width as multiples of the generator's `multiple_of`; a
-    full U-GAT-IT keeps its size.
+    fixed generator keeps its size.
     Equal weights give equal bytes. ConfigError for an output that the network lacks, ExportError where
     PyTorch or ONNX's checker cannot make a graph.
     """
     module = Inference(checkpoint.generator(), outputs).eval()
-    fixed = is_fixed(module.generator)
+    fixed = module.generator.fixed
     smallest, step = module.generator.min_size, module.generator.multiple_of
     # Two images of twice the smallest size: a batch of one, or equal sizes, would be taken for constants.
     height, width = (smallest, smallest) if fixed else (2 * smallest, 3 * smallest)

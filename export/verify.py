@@ -10,7 +10,6 @@ import numpy as np
 
 from getgan.errors import BundleError
 from getgan.export.bundle import Progress, pytorch_threads
-from getgan.export.facts import contract_of
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
 from getgan.export.images import gate_images
@@ -91,7 +90,7 @@ def verify_bundle(
         found = f"found a bundle of checkpoint {manifest.model.source_sha256[:12]}"
         wanted = f"wanted {(checkpoint.sha256 or '')[:12]}, which is {checkpoint_path}"
         raise BundleError(f"{bundle_path}: {found}; {wanted}: pass the checkpoint that it was exported from")
-    contract = contract_of(checkpoint)
+    contract = checkpoint.contract
     if contract != manifest.contract:
         raise BundleError(f"{bundle_path}: found {manifest.contract}; wanted {contract}: export it again")
     verdicts: list[Verdict] = []

@@ -11,16 +11,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import msgspec
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from getgan import __version__
-from getgan.errors import CheckpointError, ConfigError, GetganError
+from getgan.contract import Contract, range_in_words
+from getgan.errors import CheckpointError, GetganError
 from getgan.files import write_bytes_atomic
 from getgan.models.blocks import LEFT_OUT
-from getgan.models.catalog import ARCHITECTURES, Generator, GeneratorConfig, build_generator, record_of
-from getgan.models.recognise import WANTED, first_three, recognise
+from getgan.models.generator import Generator, GeneratorConfig, record_of
+from getgan.models.recognise import WANTED, architecture, build_generator, first_three, recognise
 from getgan.models.torchfile import CodeError, TorchFileError, read_torch_file
 from getgan.printing import one_line
 
@@ -31,38 +33,13 @@ MAX_TENSORS = 4096  # a default GET-GAN has 66
 # A default GET-GAN has a header of 7 kB, U-GAT-IT one of 5 kB; the rest is room for the training config.
 MAX_HEADER_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 31  # a full U-GAT-IT for 256 pixels has 1.1 GB
-MAX_SIZE = 2048  # pixels each way; the runtime takes no more either
 # 10^9 multiply-accumulates for one picture, all of them counted at a quarter of the size. CycleGAN's ResNet-9
 # has 47 at 256x256, 750 at 1024x1024.
 MAX_GMAC = 2000
 # CycleGAN's crop size, assumed for a bare state dict that does not say.
 ASSUMED_SIZE = 256
-# What height and width can be multiples of: a generator halves them once to six times.
-MULTIPLES = (2, 4, 8, 16, 32, 64)
 
 _Record = TypeVar("_Record")
-
-
-@dataclass(frozen=True)
-class ImageContract:
-    """What images the generator takes and gives."""
-
-    size: int = ASSUMED_SIZE  # height and width in training
-    channels: str = "RGB"
-    range: tuple[float, float] = (-1.0, 1.0)
-    multiple_of: int = 4
-    min_size: int = 8
-
-    def __post_init__(self) -> None:
-        if (self.channels, self.range) != ("RGB", (-1.0, 1.0)) or self.multiple_of not in MULTIPLES:
-            found = f"{self.channels}, range {self.range}, multiples of {self.multiple_of}"
-            wanted = f"RGB, range (-1.0, 1.0), multiples of one of {MULTIPLES}"
-            raise ConfigError(f"ImageContract is {found}; wanted {wanted}")
-        if self.size > MAX_SIZE:
-            raise ConfigError(f"ImageContract.size is {self.size}; wanted at most {MAX_SIZE}")
-        if self.min_size < 1 or self.size < self.min_size or self.size % self.multiple_of:
-            wanted = f"a multiple of {self.multiple_of}, at least min_size = {self.min_size}"
-            raise ConfigError(f"ImageContract.size is {self.size}; wanted {wanted}")
 
 
 @dataclass(frozen=True)
@@ -90,18 +67,17 @@ class Checkpoint:
     arch: str
     config: GeneratorConfig
     state: Mapping[str, Tensor]
-    contract: ImageContract
+    contract: Contract
     provenance: Provenance
     sha256: str | None = None  # of the file it was read from
 
     def generator(self) -> Generator:
         """A new network on the CPU, in eval mode, with its own copy of the weights.
 
-        Its `translate(x)` takes (N, 3, H, W) float32 RGB in [-1, 1] and gives the same.
+        Its `translate(x)` takes (N, 3, H, W) float32 RGB in the contract's range and gives the same.
         """
         # Built without memory and then assigned: no random draw is made, so no caller's seed is disturbed.
-        with torch.device("meta"):
-            generator = build_generator(self.arch, self.config)
+        generator = _blank(self.arch, self.config)
         copies = {key: value.detach().cpu().clone() for key, value in self.state.items()}
         generator.load_state_dict(copies, strict=True, assign=True)
         return generator.eval()
@@ -274,15 +250,20 @@ def _training_state(path: Path) -> str:
     return "found a training state, which is for resuming a run; wanted the generator's checkpoint" + beside
 
 
+def _blank(arch: str, config: GeneratorConfig) -> Generator:
+    """A network without memory for its weights."""
+    with torch.device("meta"):
+        return build_generator(arch, config)
+
+
 def _checkpoint(document: str | None, state: Mapping[str, Tensor], sha256: str | None) -> Checkpoint:
     if document is None:
         arch, config = recognise(state)
+        contract = _blank(arch, config).contract(ASSUMED_SIZE)
         # Its statistics are used as stored: the mode that BatchNorm was tested in does not show in the keys.
-        notes = f"bare state dict; {ASSUMED_SIZE}x{ASSUMED_SIZE} RGB in [-1, 1] and eval mode assumed"
+        size, values = contract.size, range_in_words(contract.range)
+        notes = f"bare state dict; {size}x{size} RGB in {values} and eval mode assumed"
         provenance = Provenance(getgan_version="unknown", notes=notes)
-        with torch.device("meta"):
-            generator = build_generator(arch, config)
-        contract = ImageContract(multiple_of=generator.multiple_of, min_size=generator.min_size)
         return Checkpoint(arch, config, state, contract, provenance, sha256)
     try:
         content = json.loads(document)
@@ -295,18 +276,38 @@ def _checkpoint(document: str | None, state: Mapping[str, Tensor], sha256: str |
     if version > FORMAT_VERSION:
         upgrade = f"this is getgan {__version__}: pip install -U getgan"
         raise CheckpointError(f"found metadata version {version}; wanted at most {FORMAT_VERSION}, {upgrade}")
-    arch = content.get("arch")
-    if not isinstance(arch, str) or arch not in ARCHITECTURES:
-        wanted = f"one of {', '.join(ARCHITECTURES)}: pip install -U getgan"
-        raise CheckpointError(f"found architecture {arch!r:.80}; wanted {wanted}")
+    kind = architecture(content.get("arch"))
+    config = _record(kind.config_class, content.get("config"), strict=True)
     return Checkpoint(
-        arch=arch,
-        config=_record(ARCHITECTURES[arch].config, content.get("config"), strict=True),
+        arch=kind.arch,
+        config=config,
         state=state,
-        contract=_record(ImageContract, content.get("contract"), strict=True),
+        contract=_contract(content.get("contract"), _blank(kind.arch, config)),
         provenance=_record(Provenance, content.get("provenance"), strict=False),
         sha256=sha256,
     )
+
+
+def _contract(document: Any, network: Generator) -> Contract:
+    """The network's own, for the size that a file states; an error where the rest is not the network's."""
+    if not isinstance(document, dict) or type(document.get("size")) is not int:
+        raise CheckpointError(f"found the contract {document!r:.80}; wanted an object with a whole size")
+    contract = network.contract(document["size"])
+    wanted = _document_of(contract)
+    if odd := sorted(document.keys() ^ wanted.keys()):
+        raise CheckpointError(f"found a contract with missing or unknown fields ({first_three(odd)})")
+    for name, own in wanted.items():
+        if document[name] != own:
+            found = f"found contract.{name} = {document[name]!r:.80}"
+            raise CheckpointError(f"{found}; wanted {own!r} for this {network.arch}")
+    return contract
+
+
+def _document_of(contract: Contract) -> dict[str, Any]:
+    """As JSON holds it; that a network is fixed shows in its config."""
+    document = msgspec.to_builtins(contract) | {"range": list(contract.range)}
+    del document["fixed"]
+    return dict(document)
 
 
 def _json_from_checkpoint(checkpoint: Checkpoint) -> str:
@@ -314,7 +315,7 @@ def _json_from_checkpoint(checkpoint: Checkpoint) -> str:
         "version": FORMAT_VERSION,
         "arch": checkpoint.arch,
         "config": record_of(checkpoint.config),
-        "contract": asdict(checkpoint.contract),
+        "contract": _document_of(checkpoint.contract),
         "provenance": asdict(checkpoint.provenance),
     }
     return json.dumps(document, sort_keys=True)
@@ -357,16 +358,11 @@ def _is_unicode(text: str) -> bool:
 
 def _check(checkpoint: Checkpoint) -> None:
     """Raise unless the state fits the architecture key by key and holds finite numbers only."""
-    with torch.device("meta"):
-        generator = build_generator(checkpoint.arch, checkpoint.config)
     config = checkpoint.config
     channels = (config.in_channels, config.out_channels)
     if channels != (3, 3):
         raise CheckpointError(f"found {channels[0]} -> {channels[1]} channels; wanted 3 -> 3 (RGB)")
-    for name in ("min_size", "multiple_of"):
-        if (found := getattr(checkpoint.contract, name)) != (own := getattr(generator, name)):
-            raise CheckpointError(f"found contract.{name} = {found}; wanted {own} for this {checkpoint.arch}")
-    wanted, found_state = generator.state_dict(), checkpoint.state
+    wanted, found_state = _blank(checkpoint.arch, config).state_dict(), checkpoint.state
     problems = []
     if missing := [key for key in wanted if key not in found_state]:
         problems.append(f"missing keys {first_three(missing)}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from getgan.contract import OUTPUTS, Output
 from getgan.models.blocks import (
     LEFT_OUT,
     ResidualBlock,
@@ -19,6 +21,8 @@ from getgan.models.blocks import (
     levels_of,
     settled,
 )
+from getgan.models.generator import Generator
+from getgan.models.keys import blocks_of, norm_of, shape_of, stride_of, up_of, widths_of
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,21 @@ class GetGanOutput(NamedTuple):
     gate: Tensor | None  # (N, C, h, w) at the trunk's size, or (N, 1, h, w) for "channel"; ~1 face, ~0 error
 
 
-class GetGanGenerator(nn.Module):
+class GetGanGenerator(Generator):
     """G^{X->Y}: y_* = F(s * S(x)), y_e = E((1 - s) * S(x)), s = sigmoid(T(S(x))).
 
     Without the gate both branches get S(x) itself, which is not the formula with s = 1.
     """
 
+    arch = "getgan"
+    config_class = GetGanConfig
+    layout = "a getgan generator (shared.1.weight, fake.0.conv_block.1.weight, ...)"
+    branch = "error"
+    config: GetGanConfig
+
     def __init__(self, config: GetGanConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or GetGanConfig()
+        super().__init__(config)
+        config = self.config
         self.shared = nn.Sequential(
             *encoder(config.in_channels, config.levels, config.norm, config.stride),
             *(ResidualBlock(config.levels[-1], config.norm) for _ in range(config.shared_blocks)),
@@ -85,15 +95,37 @@ class GetGanGenerator(nn.Module):
         self.fake = _branch(config)
         self.error = _branch(config)
 
+    @classmethod
+    def recognised(cls, state: Mapping[str, Tensor]) -> GetGanConfig | None:
+        """See Generator."""
+        if not (blocks_of(state, "shared") and blocks_of(state, "fake")):
+            return None
+        branch, widths = len(blocks_of(state, "fake")), widths_of(state, "shared")
+        stem = shape_of(state, "shared.1.weight")
+        head = shape_of(state, f"fake.{branch + 3 * len(widths) - 2}.weight")
+        stride = stride_of(head[0])
+        return GetGanConfig(
+            in_channels=stem[1],
+            out_channels=head[0] // stride**2,
+            stride=stride,
+            ngf=stem[0],
+            shared_blocks=len(blocks_of(state, "shared")),
+            branch_blocks=branch,
+            gate=_gate_of(state),
+            up=up_of(state, f"fake.{branch}.weight"),
+            norm=norm_of(state, "shared.1.bias"),
+            widths=widths,
+        )
+
     @property
     def multiple_of(self) -> int:
         """Height and width are multiples of this: the stem's stride, and every level after it halves them."""
         return int(self.config.stride * 2 ** (len(self.config.levels) - 1))
 
     @property
-    def min_size(self) -> int:
-        """Smallest legal height and width: the trunk's must exceed its blocks' reflection padding of 1."""
-        return 2 * self.multiple_of
+    def outputs(self) -> tuple[Output, ...]:
+        """Where hidden parts are shows in the gate alone."""
+        return ("face", "error") if self.gate is None else OUTPUTS
 
     def forward(self, x: Tensor) -> GetGanOutput:
         """Face, error and gate of x, (N, 3, H, W) float RGB in [-1, 1]."""
@@ -107,6 +139,16 @@ class GetGanGenerator(nn.Module):
         features, s = self._encode(x)
         y_star: Tensor = self.fake(features if s is None else s * features)
         return y_star
+
+    def answer(self, x: Tensor, outputs: Sequence[Output]) -> dict[str, Tensor]:
+        """See Generator; occlusion is (N, 1, h, w) in [0, 1] at the trunk's size, 1 = hidden."""
+        if tuple(outputs) == ("face",):
+            return {"face": self.translate(x)}
+        result = self.forward(x)
+        found = {"face": result.y_star, "error": result.y_error}
+        if "occlusion" in outputs and result.gate is not None:
+            found["occlusion"] = (1 - result.gate).mean(dim=1, keepdim=True)
+        return found
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         check_image(x, self.config.in_channels, self.min_size, self.multiple_of)
@@ -128,3 +170,12 @@ def _branch(config: GetGanConfig) -> nn.Sequential:
         *(ResidualBlock(config.levels[-1], config.norm) for _ in range(config.branch_blocks)),
         *decoder(config.levels, config.out_channels, config.norm, config.up, config.stride),
     )
+
+
+def _gate_of(state: Mapping[str, Tensor]) -> Literal["none", "1x1", "3x3", "channel"]:
+    if "gate.weight" not in state:
+        return "none"
+    out_channels, _, kernel, _ = shape_of(state, "gate.weight")
+    if kernel == 3:
+        return "3x3"
+    return "channel" if out_channels == 1 else "1x1"

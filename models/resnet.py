@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +19,11 @@ from getgan.models.blocks import (
     levels_of,
     settled,
 )
+from getgan.models.generator import Generator
+from getgan.models.keys import blocks_of, norm_of, shape_of, stride_of, up_of, widths_of
+
+# Where the first residual block can be: behind the stem's four layers and three for each halving of the size.
+FIRST_BLOCKS = range(7, 23, 3)
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,17 @@ class ResnetConfig:
         return levels_of(self.ngf, self.widths)
 
 
-class ResnetGenerator(nn.Module):
+class ResnetGenerator(Generator):
     """CycleGAN's generator in either direction, and GET-GAN's reverse generator H."""
 
+    arch = "resnet"
+    config_class = ResnetConfig
+    layout = "a plain CycleGAN ResNet generator (model.1.weight, model.10.conv_block.1.weight, ...)"
+    config: ResnetConfig
+
     def __init__(self, config: ResnetConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or ResnetConfig()
+        super().__init__(config)
+        config = self.config
         # The position in this list is the key name: model.1, .4, .7, blocks from .10, ups, last convolution.
         self.model = nn.Sequential(
             # (N, C, h, w), h = H / multiple_of; by default C = 4 ngf at H/4
@@ -66,15 +77,32 @@ class ResnetGenerator(nn.Module):
             *decoder(config.levels, config.out_channels, config.norm, config.up, config.stride),
         )
 
+    @classmethod
+    def recognised(cls, state: Mapping[str, Tensor]) -> ResnetConfig | None:
+        """See Generator."""
+        # A first block at 12 is CUT's anti-aliased net: it would load here only by mistake.
+        if min(blocks_of(state, "model"), default=0) not in FIRST_BLOCKS:
+            return None
+        blocks, widths = len(blocks_of(state, "model")), widths_of(state, "model")
+        stem = shape_of(state, "model.1.weight")
+        behind = min(blocks_of(state, "model")) + blocks  # the first up-convolution
+        head = shape_of(state, f"model.{behind + 3 * len(widths) - 2}.weight")
+        stride = stride_of(head[0])
+        return ResnetConfig(
+            in_channels=stem[1],
+            out_channels=head[0] // stride**2,
+            stride=stride,
+            ngf=stem[0],
+            blocks=blocks,
+            norm=norm_of(state, "model.1.bias"),
+            up=up_of(state, f"model.{behind}.weight"),
+            widths=widths,
+        )
+
     @property
     def multiple_of(self) -> int:
         """Height and width are multiples of this: the stem's stride, and every level after it halves them."""
         return int(self.config.stride * 2 ** (len(self.config.levels) - 1))
-
-    @property
-    def min_size(self) -> int:
-        """Smallest legal height and width: the trunk's must exceed its blocks' reflection padding of 1."""
-        return 2 * self.multiple_of
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) float RGB in [-1, 1] -> the same."""

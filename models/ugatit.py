@@ -20,6 +20,7 @@ from getgan.models.blocks import (
     levels_of,
     settled,
 )
+from getgan.models.generator import Generator
 
 EPS = 1e-5
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -150,12 +151,16 @@ class AdaLINBlock(nn.Module):
         return out
 
 
-class UgatitGenerator(nn.Module):
+class UgatitGenerator(Generator):
     """One direction of U-GAT-IT, light or full; module names are those of the public PyTorch weights."""
 
+    arch = "ugatit"
+    config_class = UgatitConfig
+    config: UgatitConfig
+
     def __init__(self, config: UgatitConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or UgatitConfig()
+        super().__init__(config)
+        config = self.config
         widths, channels = config.levels, config.levels[-1]
         steps = tuple(pairwise(widths))
         self.DownBlock = nn.Sequential(
@@ -195,6 +200,11 @@ class UgatitGenerator(nn.Module):
     def min_size(self) -> int:
         """Smallest legal height and width: the trunk pads by 1; a full net has one size only."""
         return 2 * self.multiple_of if self.config.light else self.config.size
+
+    @property
+    def fixed(self) -> bool:
+        """Only the light net takes any size."""
+        return not self.config.light
 
     def forward(self, x: Tensor) -> UgatitOutput:
         """Image, CAM logits and heatmap of x, (N, 3, H, W) float RGB in [-1, 1]."""

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.contract import MAX_SIZE, Contract
 from getgan.errors import ConfigError, DataError, UsageError
-from getgan.runtime.manifest import Contract
 
 Fit = Literal["fit", "letterbox", "crop"]
 FITS: tuple[Fit, ...] = ("fit", "letterbox", "crop")
-MAX_SIZE = 2048  # pixels each way; 256 MB for one layer of 64 channels is 1024, and four times that here
+# One layer of 64 channels has 256 MB at 1024 pixels, and four times that at MAX_SIZE.
 MAX_ASPECT = 8.0  # a longer picture is no ultrasound frame; at 256 pixels its short side would be below 90
 # The longest canvas is 2:1. At 3:1 a third of it is filled, and the picture still has 121 rows at 256 pixels.
 MAX_FIT_ASPECT = 3.0

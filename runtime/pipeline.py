@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.contract import Contract
 from getgan.errors import ConfigError, DataError
 from getgan.runtime.geometry import Fit, Placement, check_size, lay, lift, placement, resize
 from getgan.runtime.label import add_label
-from getgan.runtime.manifest import Contract
 from getgan.runtime.outputs import shape_fault, value_fault
 from getgan.runtime.pixels import image_from_tensor, map_from_tensor, tensor_from_images
 from getgan.runtime.session import Session

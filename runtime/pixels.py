@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.contract import Contract
 from getgan.errors import ConfigError
-from getgan.runtime.manifest import Contract
 
 
 def tensor_from_images(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

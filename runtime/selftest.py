@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.contract import MAX_SIZE
 from getgan.errors import BundleError, ConfigError, DataError, DeviceError
 from getgan.runtime.backends import Engine
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.geometry import MAX_SIZE
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.manifest import Limits, Variant
 from getgan.runtime.metrics import SSIM_WINDOW

@@ -11,11 +11,11 @@ from backend_helpers import INSTALLED
 from numpy.typing import NDArray
 from onnx_helpers import FLOAT, FLOAT16, GraphWriter, Sides
 
+from getgan.contract import Contract
 from getgan.runtime.images import bytes_from_image, image_from_bytes
 from getgan.runtime.manifest import (
     MANIFEST_NAME,
     Branch,
-    Contract,
     Export,
     Figures,
     File,

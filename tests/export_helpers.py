@@ -15,9 +15,10 @@ from torch import Tensor
 
 from getgan.export.graph import INPUT, Array, OnnxModel
 from getgan.export.trace import export_onnx
-from getgan.models.catalog import Generator, GeneratorConfig, build_generator
-from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, load_checkpoint, save_checkpoint
+from getgan.models.checkpoint import Checkpoint, Provenance, load_checkpoint, save_checkpoint
+from getgan.models.generator import Generator, GeneratorConfig
 from getgan.models.getgan import GetGanConfig
+from getgan.models.recognise import build_generator
 from getgan.models.resnet import ResnetConfig
 from getgan.models.ugatit import UgatitConfig
 from getgan.runtime.backends import Graph
@@ -53,7 +54,7 @@ def checkpoint_of(
             parameter.data.uniform_(0.2, 0.8)
     state = {key: value.detach().clone() for key, value in generator.state_dict().items()}
     change(state)
-    contract = ImageContract(size=32, min_size=generator.min_size)
+    contract = generator.contract(32)
     notes = "<b>tiny & random</b>"
     provenance = Provenance(trained_on="nothing", iterations=3, seed=5, notes=notes)
     return Checkpoint(arch, NETS[name], state, contract, provenance, sha256="0" * 64)

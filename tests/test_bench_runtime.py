@@ -25,6 +25,7 @@ from getgan.benchmarks.runtime import RuntimeOptions, measure_runtime
 from getgan.benchmarks.untrained import write_untrained
 from getgan.errors import BundleError, ConfigError, DeviceError, OutputError
 from getgan.models.checkpoint import load_checkpoint
+from getgan.models.getgan import GetGanConfig
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import library_version
 
@@ -169,7 +170,7 @@ def test_a_precision_that_the_bundle_lacks_is_said_so(tmp_path: Path) -> None:
 def test_a_random_network_is_a_checkpoint_of_the_asked_size(tmp_path: Path) -> None:
     about = write_untrained(tmp_path / "net.safetensors", ngf=2, size=64)
     checkpoint = load_checkpoint(tmp_path / "net.safetensors")
-    assert checkpoint.contract.size == 64 and checkpoint.config.ngf == 2
+    assert checkpoint.contract.size == 64 and checkpoint.config == GetGanConfig(ngf=2)
     assert checkpoint.provenance.notes == about and "last layer scaled by 0.3" in about
     write_untrained(tmp_path / "again.safetensors", ngf=2, size=64)
     again = (tmp_path / "again.safetensors").read_bytes()

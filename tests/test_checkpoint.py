@@ -19,17 +19,18 @@ import torch
 from torch import Tensor
 
 from getgan import __version__
+from getgan.contract import Contract
 from getgan.errors import CheckpointError, ConfigError, OutputError
-from getgan.models.catalog import GeneratorConfig, build_generator
 from getgan.models.checkpoint import (
     MAX_HEADER_BYTES,
     Checkpoint,
-    ImageContract,
     Provenance,
     load_checkpoint,
     save_checkpoint,
 )
+from getgan.models.generator import GeneratorConfig
 from getgan.models.getgan import GetGanConfig
+from getgan.models.recognise import build_generator
 from getgan.models.resnet import ResnetConfig
 from getgan.models.ugatit import UgatitConfig
 
@@ -60,7 +61,7 @@ def _checkpoint(name: str = "getgan") -> Checkpoint:
     for key, buffer in generator.named_buffers():
         if key.endswith("running_var"):
             buffer.uniform_(0.5, 2.0)
-    contract = ImageContract(size=16, min_size=generator.min_size)
+    contract = generator.contract(16)
     return Checkpoint(arch, NETS[name], generator.state_dict(), contract, PROVENANCE)
 
 
@@ -290,12 +291,13 @@ def test_a_network_that_would_work_for_minutes_on_one_picture_is_refused(tmp_pat
     config = GetGanConfig(ngf=32, shared_blocks=32, branch_blocks=1)
     generator = build_generator("getgan", config)
     path = tmp_path / "net.safetensors"
-    contract = ImageContract(size=2048)
+    contract = generator.contract(2048)
     with pytest.raises(
         CheckpointError, match=r"found a network with about 2,7.. GMAC for a picture of 2048x2048"
     ):
         save_checkpoint(Checkpoint("getgan", config, generator.state_dict(), contract, PROVENANCE), path)
-    save_checkpoint(Checkpoint("getgan", config, generator.state_dict(), ImageContract(), PROVENANCE), path)
+    contract = generator.contract(256)
+    save_checkpoint(Checkpoint("getgan", config, generator.state_dict(), contract, PROVENANCE), path)
     assert load_checkpoint(path).contract.size == 256
 
 
@@ -399,19 +401,30 @@ def _edited(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
         (lambda d: d["config"].update(ngf=-1), "GetGanConfig.ngf is -1; wanted an integer"),
         (lambda d: d["config"].update(gate="5x5"), "GetGanConfig.gate is '5x5'"),
         (lambda d: d["config"].update(in_channels=1), "found 1 -> 3 channels; wanted 3 -> 3 (RGB)"),
-        (lambda d: d["contract"].update(range=[0.0, 1.0]), "range (0.0, 1.0), multiples of 4; wanted RGB"),
-        (lambda d: d["contract"].update(size=17), "ImageContract.size is 17; wanted a multiple of 4"),
+        (
+            lambda d: d["contract"].update(range=[0.0, 1.0]),
+            "contract.range = [0.0, 1.0]; wanted [-1.0, 1.0] for this getgan",
+        ),
+        (lambda d: d["contract"].update(channels="BGR"), "contract.channels = 'BGR'; wanted 'RGB'"),
+        (lambda d: d["contract"].update(fixed=True), "contract with missing or unknown fields (fixed)"),
+        (lambda d: d["contract"].pop("range"), "contract with missing or unknown fields (range)"),
+        (lambda d: d["contract"].update(size=16.0), "wanted an object with a whole size"),
+        (lambda d: d.update(contract=[16]), "found the contract [16]; wanted an object with a whole size"),
+        (lambda d: d["contract"].update(size=17), "found contract.size 17; wanted a multiple of 4"),
         (lambda d: d["contract"].update(min_size=4), "contract.min_size = 4; wanted 8 for this getgan"),
         (lambda d: d["contract"].update(multiple_of=2), "contract.multiple_of = 2; wanted 4 for this getgan"),
         (lambda d: d["config"].update(widths=7), "found GetGanConfig.widths = 7; wanted a tuple"),
         (lambda d: d["config"].update(widths=[8, 4]), "widths are (8, 4); wanted 2 to 7 integers"),
         (lambda d: d["provenance"].update(seed="x"), "found Provenance.seed = 'x'; wanted a int"),
-        (lambda d: d["contract"].update(size=2052), "ImageContract.size is 2052; wanted at most 2048"),
+        (lambda d: d["contract"].update(size=2052), "found contract.size 2052; wanted at most 2048"),
         (
             lambda d: d["contract"].update(size=4_000_000_000),
-            "ImageContract.size is 4000000000; wanted at most",
+            "found contract.size 4000000000; wanted at most",
         ),
-        (lambda d: d["contract"].update(size=4 * 10**30), "found ImageContract.size with 31 digits"),
+        (
+            lambda d: d["contract"].update(size=4 * 10**30),
+            "found contract.size 4" + 30 * "0",
+        ),
         (lambda d: d["provenance"].update(iterations=10**30), "found Provenance.iterations with 31 digits"),
         (lambda d: d["provenance"].update(notes="\ud800"), "found Provenance.notes with broken Unicode"),
         (
@@ -553,7 +566,7 @@ def test_nothing_unreadable_is_saved(tmp_path: Path) -> None:
         (dataclasses.replace(good, state=nan), "NaN or infinite weights in gate.bias"),
         (dataclasses.replace(good, state=short), "missing keys gate.bias"),
         (dataclasses.replace(good, arch="resnet"), "found ResnetConfig with missing or unknown fields"),
-        (dataclasses.replace(good, contract=ImageContract(size=16, min_size=12)), "min_size = 12; wanted 8"),
+        (dataclasses.replace(good, contract=Contract(16, 12, 4)), "min_size = 12; wanted 8"),
         (dataclasses.replace(good, provenance=Provenance(seed=None)), "Provenance.seed"),  # type: ignore[arg-type]
     ):
         with pytest.raises(CheckpointError, match=f"cannot save {path}: .*{message}"):
@@ -562,15 +575,24 @@ def test_nothing_unreadable_is_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"channels": "BGR"}, {"range": (0.0, 1.0)}, {"multiple_of": 3}, {"size": 4}, {"size": 30}]
+    ("options", "message"),
+    [
+        ({"range": (1.0, -1.0)}, "impossible image contract"),
+        ({"range": (0.0, float("nan"))}, "impossible image contract"),
+        ({"range": (0.0, 1e30)}, "impossible image contract"),
+        ({"multiple_of": 0}, "impossible image contract"),
+        ({"min_size": 0}, "impossible image contract"),
+        ({"size": 4}, "wanted a multiple of 4, at least min_size = 8"),
+        ({"size": 30}, "wanted a multiple of 4"),
+    ],
 )
-def test_contract_holds_only_what_we_run(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="ImageContract"):
-        ImageContract(**options)
+def test_contract_holds_only_what_we_run(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Contract(**{"size": 16, "min_size": 8, "multiple_of": 4, **options})
 
 
 def test_full_ugatit_contract_names_its_only_size() -> None:
-    assert _checkpoint("ugatit-full").contract == ImageContract(size=16, min_size=16)
+    assert _checkpoint("ugatit-full").contract == Contract(16, 16, 4, fixed=True)
 
 
 def test_file_is_hashed_as_read(tmp_path: Path) -> None:

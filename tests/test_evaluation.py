@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from getgan.errors import CheckpointError, ConfigError, DataError
-from getgan.models.catalog import GeneratorConfig, build_generator
-from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, save_checkpoint
+from getgan.models.checkpoint import Checkpoint, Provenance, save_checkpoint
+from getgan.models.generator import GeneratorConfig
 from getgan.models.getgan import GetGanConfig, GetGanOutput
+from getgan.models.recognise import build_generator
 from getgan.models.resnet import ResnetConfig
 from getgan.models.tensors import images_from_tensor, tensor_from_images
 from getgan.training.config import TrainConfig, config_to_toml_text
@@ -210,9 +211,10 @@ def save(
     path: Path, arch: str, config: GeneratorConfig, seed: int = 0, size: int = SIZE, toml: str = ""
 ) -> Path:
     torch.manual_seed(seed)
-    state = build_generator(arch, config).state_dict()
+    network = build_generator(arch, config)
+    state, contract = network.state_dict(), network.contract(size)
     provenance = Provenance(iterations=1200, seed=seed, config_toml=toml)
-    save_checkpoint(Checkpoint(arch, config, state, ImageContract(size=size), provenance), path)
+    save_checkpoint(Checkpoint(arch, config, state, contract, provenance), path)
     return path
 
 

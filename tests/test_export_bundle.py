@@ -27,7 +27,7 @@ from getgan.errors import BundleError, CheckpointError, ConfigError, DataError, 
 from getgan.export import bundle as bundle_module
 from getgan.export import folder as folder_module
 from getgan.export.bundle import ExportOptions, ExportReport, export_bundle
-from getgan.export.facts import CheckpointFacts, contract_of, inspect_checkpoint, name_of
+from getgan.export.facts import CheckpointFacts, inspect_checkpoint, name_of
 from getgan.export.gate import Gate
 from getgan.export.record import VariantRecord, record_from_json
 from getgan.export.reference import PyTorchReference
@@ -93,7 +93,7 @@ def test_the_manifest_says_what_it_is(made: Any) -> None:
 def test_golden_outputs_are_pytorchs(made: Any) -> None:
     path, report, _ = made
     checkpoint = load_checkpoint(CHECKPOINT)
-    gate = Gate(PyTorchReference(checkpoint, ("face", "occlusion")), contract_of(checkpoint), [], 1)
+    gate = Gate(PyTorchReference(checkpoint, ("face", "occlusion")), checkpoint.contract, [], 1)
     bundle = Bundle.open(path)
     for golden in report.manifest.golden:
         found = image_from_bytes(bundle.read(golden.output))

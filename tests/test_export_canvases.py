@@ -10,9 +10,9 @@ import torch
 from export_helpers import EXAMPLES
 from numpy.typing import NDArray
 
+from getgan.contract import Contract
 from getgan.models.checkpoint import load_checkpoint
 from getgan.runtime.geometry import Placement, lay, lift, placement
-from getgan.runtime.manifest import Contract
 from getgan.runtime.metrics import psnr
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.training.faces import SceneConfig, render_ultrasound, seed_of

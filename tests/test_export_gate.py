@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 import getgan.export.fp16
+from getgan.contract import Contract, Output
 from getgan.errors import ConfigError, DataError, ExportError
-from getgan.export.facts import contract_of
 from getgan.export.fp16 import fp16_from_fp32, node_precisions
 from getgan.export.gate import Gate
-from getgan.export.graph import OnnxModel, Output, model_from_proto
+from getgan.export.graph import OnnxModel, model_from_proto
 from getgan.export.images import GOLDEN_NAMES, MAX_OWN, gate_images, judged_size
 from getgan.export.record import NOT_RUN, QualityRecord, VariantRecord, json_from_record, record_from_json
 from getgan.export.reference import PyTorchReference
@@ -28,7 +28,7 @@ from getgan.export.trace import export_onnx
 from getgan.models.checkpoint import Checkpoint
 from getgan.runtime.geometry import buckets, lay, placement, resize
 from getgan.runtime.images import write_image
-from getgan.runtime.manifest import PRECISIONS, Contract, Precision
+from getgan.runtime.manifest import PRECISIONS, Precision
 from getgan.runtime.quality import THRESHOLDS
 
 CONTRACT = Contract(32, 8, 4)
@@ -40,7 +40,7 @@ def gate_of(
     names: tuple[str, ...] = ("hand", "clean-1", "letterbox"),
     outputs: tuple[Output, ...] = ("face",),
 ) -> Gate:
-    contract = contract_of(checkpoint)
+    contract = checkpoint.contract
     chosen = [image for image in gate_images(contract) if image.name in names]
     return Gate(PyTorchReference(checkpoint, outputs), contract, chosen, 2)
 
@@ -104,7 +104,7 @@ def test_own_pictures_are_laid_as_run_lays_them_numbered_and_never_golden(tmp_pa
 @pytest.mark.parametrize("name", ["getgan-64", "cyclegan-64"])
 def test_shipped_checkpoints_pass_in_every_precision(name: str) -> None:
     checkpoint, model = example(name)
-    contract = contract_of(checkpoint)
+    contract = checkpoint.contract
     judge = Gate(PyTorchReference(checkpoint), contract, gate_images(contract), 2)
     fp32 = judge.judge_fp32(model)
     assert fp32.accepted, fp32.reason

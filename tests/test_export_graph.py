@@ -19,7 +19,7 @@ from getgan.export.grid import NODES, put_image_on_grid
 from getgan.export.noise import LOGGER, quiet_exporter
 from getgan.export.proof import prove_branch
 from getgan.export.steps import StepRunner
-from getgan.export.trace import OPSET, export_onnx, is_fixed
+from getgan.export.trace import OPSET, export_onnx
 
 
 def largest_error(model: OnnxModel, name: str, images: torch.Tensor) -> float:
@@ -36,7 +36,7 @@ def test_every_architecture_gives_pytorchs_pictures(name: str) -> None:
     assert model.opset == OPSET
     assert [o.name for o in model.proto.graph.output] == ["face"]
     assert largest_error(model, name, random_images(1, 32, 32)) < 1e-4
-    fixed = is_fixed(checkpoint_of(name).generator())
+    fixed = checkpoint_of(name).generator().fixed
     dims = shapes(model.proto)["image"]
     if fixed:
         assert dims == ("batch", 3, 32, 32)
@@ -98,9 +98,9 @@ def test_the_error_output_keeps_the_branch() -> None:
 @pytest.mark.parametrize(
     ("name", "outputs", "message"),
     [
-        ("getgan-none-batch", ("face", "occlusion"), "has no gate, so no occlusion output"),
-        ("resnet", ("face", "occlusion"), "a ResnetGenerator has no output occlusion"),
-        ("ugatit", ("face", "error"), "a UgatitGenerator has no output error"),
+        ("getgan-none-batch", ("face", "occlusion"), "this getgan has no output occlusion; it has face and error"),
+        ("resnet", ("face", "occlusion"), "this resnet has no output occlusion; it has face"),
+        ("ugatit", ("face", "error"), "this ugatit has no output error"),
         ("getgan-1x1", ("occlusion",), "wanted face, then occlusion or error"),
         ("getgan-1x1", ("error", "face"), "wanted face, then occlusion or error"),
         ("getgan-1x1", ("face", "heatmap"), "wanted face, then occlusion or error"),

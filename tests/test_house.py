@@ -159,7 +159,7 @@ def empty_house(tmp_path: Path) -> Path:
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").touch()
     package.mkdir(parents=True)
-    for name in ("__init__", "__main__", "errors", "files", "offline", "printing"):
+    for name in ("__init__", "__main__", "contract", "errors", "files", "offline", "printing"):
         (package / f"{name}.py").touch()
     (tmp_path / "cli.py").touch()
     for link, target in LINKS.items():

@@ -14,16 +14,17 @@ import safetensors.torch
 import torch
 from export_helpers import random_images
 
+from getgan.contract import Contract
 from getgan.errors import CheckpointError, ConfigError
 from getgan.export.facts import model_of
 from getgan.export.fp16 import fp16_from_fp32
 from getgan.export.trace import Inference, export_onnx
 from getgan.models.blocks import SubpixelConv2d, init_weights
-from getgan.models.catalog import Generator, GeneratorConfig, build_generator
-from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, load_checkpoint, save_checkpoint
+from getgan.models.checkpoint import Checkpoint, Provenance, load_checkpoint, save_checkpoint
+from getgan.models.generator import Generator, GeneratorConfig
 from getgan.models.getgan import GetGanConfig, GetGanGenerator
 from getgan.models.patchgan import PatchGanConfig, TwoScalePatchGan
-from getgan.models.recognise import recognise
+from getgan.models.recognise import build_generator, recognise
 from getgan.models.resnet import ResnetConfig
 from getgan.models.ugatit import UgatitConfig
 from getgan.runtime.manifest import Model
@@ -50,7 +51,7 @@ def made(arch: str, widths: tuple[int, ...], **more: Any) -> tuple[Checkpoint, G
     torch.manual_seed(0)
     config = config_of(arch, widths, **more)
     net = build_generator(arch, config).eval()
-    contract = ImageContract(4 * net.min_size, multiple_of=net.multiple_of, min_size=net.min_size)
+    contract = net.contract(4 * net.min_size)
     return Checkpoint(arch, config, net.state_dict(), contract, Provenance()), net
 
 
@@ -158,9 +159,8 @@ def test_file_of_a_default_network_does_not_name_them(tmp_path: Path) -> None:
 
 def test_file_with_another_multiple_is_refused(tmp_path: Path) -> None:
     checkpoint, net = made("resnet", (2, 3, 4, 6))
-    wrong = Checkpoint(
-        "resnet", checkpoint.config, net.state_dict(), ImageContract(64, min_size=16), Provenance()
-    )
+    contract = Contract(64, min_size=16, multiple_of=4)
+    wrong = Checkpoint("resnet", checkpoint.config, net.state_dict(), contract, Provenance())
     with pytest.raises(CheckpointError, match=r"contract\.multiple_of = 4; wanted 8"):
         save_checkpoint(wrong, tmp_path / "net.safetensors")
 

@@ -14,12 +14,12 @@ from backend_helpers import needs_backend, needs_onnxruntime, needs_openvino
 from bundle_helpers import make_bundle, network, noise, sample
 from numpy.typing import NDArray
 
+from getgan.contract import MAX_SIZE, Contract
 from getgan.errors import ConfigError, DataError
 from getgan.runtime.backends import Engine, Graph
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.geometry import MAX_SIZE, Fit, buckets, lay, lift, placement, resize
+from getgan.runtime.geometry import Fit, buckets, lay, lift, placement, resize
 from getgan.runtime.label import add_label, labelled_size
-from getgan.runtime.manifest import Contract
 from getgan.runtime.metrics import psnr
 from getgan.runtime.pipeline import Pipeline, PipelineOptions, Result
 from getgan.runtime.selftest import SelfTest

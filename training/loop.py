@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from getgan import __version__
 from getgan.errors import ConfigError, OutputError, TrainingError
 from getgan.files import write_bytes_atomic
-from getgan.models.checkpoint import Checkpoint, ImageContract, Provenance, save_checkpoint
+from getgan.models.checkpoint import Checkpoint, Provenance, save_checkpoint
+from getgan.models.generator import Generator
 from getgan.printing import json_text
 from getgan.training.config import TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
@@ -216,14 +217,23 @@ class Trainer:
         self.console.losses(means)
 
     @property
-    def generator(self) -> nn.Module:
+    def generator(self) -> Generator:
         """What a checkpoint holds: the averaged generator if there is one."""
-        return self.ema if self.ema is not None else self.method.nets["forward"]
+        net = self.ema if self.ema is not None else self.method.nets["forward"]
+        assert isinstance(net, Generator)
+        return net
+
+    @property
+    def reverse(self) -> Generator:
+        """From faces to ultrasounds."""
+        net = self.method.nets["reverse"]
+        assert isinstance(net, Generator)
+        return net
 
     def _sample(self) -> None:
         if self.rank == 0:
             path = self.folder / "samples" / f"{self.progress.iteration:07d}.png"
-            generator, reverse = self.generator, self.method.nets["reverse"]
+            generator, reverse = self.generator, self.reverse
             with _evaluating(generator, reverse):
                 write_sample(path, generator, reverse, self.watch.inputs, self.numerics.device)
 
@@ -245,8 +255,7 @@ class Trainer:
 
     def _translate(self, x: Tensor) -> Tensor:
         translate = self.generator.translate
-        assert callable(translate)
-        parts = [translate(part.to(self.numerics.device)).float().cpu() for part in x.split(8)]
+        parts = [translate(part.to(self.numerics.device)).float().cpu() for part in torch.split(x, 8)]
         return torch.cat(parts)
 
     def _save(self) -> None:
@@ -266,20 +275,9 @@ class Trainer:
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             notes=notes,
         )
-        for net, suffix in ((self.generator, ""), (self.method.nets["reverse"], ".reverse")):
-            contract = ImageContract(
-                size=self.config.data.size,
-                multiple_of=int(net.multiple_of),  # type: ignore[arg-type]
-                min_size=int(net.min_size),  # type: ignore[arg-type]
-            )
-            arch = {"GetGanGenerator": "getgan", "ResnetGenerator": "resnet", "UgatitGenerator": "ugatit"}
-            checkpoint = Checkpoint(
-                arch[type(net).__name__],
-                net.config,  # type: ignore[arg-type]
-                net.state_dict(),
-                contract,
-                provenance,
-            )
+        for net, suffix in ((self.generator, ""), (self.reverse, ".reverse")):
+            contract = net.contract(self.config.data.size)
+            checkpoint = Checkpoint(net.arch, net.config, net.state_dict(), contract, provenance)
             save_checkpoint(checkpoint, self.folder / f"{name}{suffix}.safetensors")
 
     def _prepare_folder(self) -> None:

@@ -1,0 +1,51 @@
+"""Hyper-parameters from the keys and shapes of a bare state dict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from getgan.errors import CheckpointError
+from getgan.models.blocks import STRIDES
+
+
+def blocks_of(state: Mapping[str, Tensor], root: str) -> set[int]:
+    """Positions of the residual blocks under `root`."""
+    matches = (re.match(rf"{root}\.(\d{{1,4}})\.conv_block\.", key) for key in state)
+    return {int(match[1]) for match in matches if match}
+
+
+def widths_of(state: Mapping[str, Tensor], root: str) -> tuple[int, ...]:
+    """Channels of the stem and of each convolution that halves the size, up to the first residual block."""
+    first = min(blocks_of(state, root))
+    return tuple(shape_of(state, f"{root}.{place}.weight")[0] for place in range(1, min(first, 22), 3))
+
+
+def stride_of(out_channels: int) -> int:
+    """The stem's stride, from the head's channels: 3 for each of stride x stride pixels."""
+    return {3 * stride**2: stride for stride in STRIDES}.get(out_channels, 1)
+
+
+def shape_of(state: Mapping[str, Tensor], key: str) -> tuple[int, int, int, int]:
+    """The four sizes of a convolution's weight."""
+    if key not in state or state[key].ndim != 4:
+        found = f"shape {tuple(state[key].shape)}" if key in state else "no such key"
+        raise CheckpointError(f"found {found} for {key}; wanted a convolution's weight there")
+    first, second, height, width = state[key].shape
+    return first, second, height, width
+
+
+def up_of(state: Mapping[str, Tensor], key: str) -> Literal["transposed", "resize"]:
+    """The kind of the up-convolution at `key`."""
+    # ConvTranspose2d keeps (in, out, 3, 3), Conv2d (out, in, 3, 3); an up-convolution halves the channels.
+    first, second, _, _ = shape_of(state, key)
+    return "transposed" if first > second else "resize"
+
+
+def norm_of(state: Mapping[str, Tensor], stem_bias: str) -> Literal["instance", "batch"]:
+    """The kind of norm, told from the stem's bias too."""
+    statistics = any(key.endswith(".running_mean") for key in state)
+    return "batch" if statistics and stem_bias not in state else "instance"
