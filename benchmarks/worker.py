@@ -43,7 +43,7 @@ def main(bundle: str, size: str, threads: str, face: str, backend: str, last: st
         return
     side = int(size)
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    tensor = tensor_from_images([image])
+    tensor = tensor_from_images([image], opened.manifest.contract.range)
     for _ in range(WARM_UP):
         picture = run(tensor)
     np.save(face, picture)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from getgan.contract import Range, half_width
 from getgan.export.graph import Array
 from getgan.export.images import GateImage
 from getgan.export.record import ImageRecord, OutputRecord
@@ -28,6 +29,7 @@ class Expected:
     input: NDArray[np.float32]  # (1, 3, H, W)
     outputs: Mapping[str, Array]  # float32, see OnnxModel
     picture: NDArray[np.uint8]  # (H, W, 3), the face
+    range: Range  # of pictures in outputs
 
 
 class Comparison:
@@ -43,19 +45,19 @@ class Comparison:
 
         undetermined: why no picture is the right one here, so that only shape, finiteness and range count.
         """
-        faults = {name: _fault(name, found.get(name), right) for name, right in expected.outputs.items()}
+        faults = {name: _fault(name, found.get(name), expected) for name in expected.outputs}
         missed = [fault for fault in faults.values() if fault]
         others = []
-        for name in expected.outputs:
+        for name, right in expected.outputs.items():
             if name != "face":
-                error = None if faults[name] else np.abs(found[name] - expected.outputs[name])
+                error = None if faults[name] else _error(name, found[name], right, expected.range)
                 others.append(OutputRecord(name, *_figures(error)))
                 if error is not None and not undetermined:
                     missed += _missed(precision, name, found[name], expected)
         seen = error = perceptual = None
         if not faults["face"]:
-            error = np.abs(found["face"] - expected.outputs["face"])
-            picture = image_from_tensor(found["face"][0])
+            error = _error("face", found["face"], expected.outputs["face"], expected.range)
+            picture = image_from_tensor(found["face"][0], expected.range)
             seen = difference(picture, expected.picture)
             if not undetermined:
                 perceptual = self._perceptual(expected.picture, picture)
@@ -91,21 +93,28 @@ class Comparison:
             return float(self._distance.distance(*pair)[0])
 
 
-def largest_error(found: Mapping[str, Array], right: Mapping[str, Array]) -> float:
-    """Over all outputs; NaN if any value is NaN or infinite, or a shape is another one."""
+def largest_error(found: Mapping[str, Array], right: Mapping[str, Array], value_range: Range) -> float:
+    """Over all outputs, as `_error`; NaN if any value is NaN or infinite, or a shape is another one."""
     if any(name not in found or found[name].shape != value.shape for name, value in right.items()):
         return float("nan")
     # Not Python's max: it keeps whatever number stands before a NaN.
-    worst = np.max([np.abs(found[name] - value).max() for name, value in right.items()])
+    worst = np.max([_error(name, found[name], value, value_range).max() for name, value in right.items()])
     return float(worst) if np.isfinite(worst) else float("nan")
 
 
-def _fault(name: str, found: Array | None, right: Array) -> str:
+def _error(name: str, found: Array, right: Array, value_range: Range) -> Array:
+    """Pixel by pixel; of a picture as if it were in [-1, 1], for which the limits are stated."""
+    error: Array = np.abs(found - right)
+    return error if name == "occlusion" else error / half_width(value_range)
+
+
+def _fault(name: str, found: Array | None, expected: Expected) -> str:
     """What makes an output unfit to be compared, in words."""
+    right = expected.outputs[name]
     if found is None or found.shape != right.shape:
         what = "no output" if found is None else f"an output of shape {found.shape}"
         return f"found {what} for {name}, wanted {right.shape}"
-    return value_fault(name, found)
+    return value_fault(name, found, expected.range)
 
 
 def _figures(error: Array | None) -> tuple[float | None, float | None]:
@@ -114,12 +123,12 @@ def _figures(error: Array | None) -> tuple[float | None, float | None]:
 
 def _missed(precision: Precision, name: str, found: Array, expected: Expected) -> tuple[str, ...]:
     """Limits that an output does not keep; the error branch's picture has the face's."""
-    error = float(np.abs(found - expected.outputs[name]).max())
+    error = float(_error(name, found, expected.outputs[name], expected.range).max())
     if name == "occlusion":
         limit = THRESHOLDS[precision].occlusion
         return () if error <= limit else (f"occlusion map off by {error:.1e}, wanted at most {limit:.0e}",)
-    right = expected.picture if name == "face" else image_from_tensor(expected.outputs[name][0])
-    seen = difference(image_from_tensor(found[0]), right)
+    right = image_from_tensor(expected.outputs[name][0], expected.range)
+    seen = difference(image_from_tensor(found[0], expected.range), right)
     # Hard pictures are judged as pictures; docs/bundle-format.md says why.
     float_error = 0.0 if expected.image.kind == "hard" else error
     found_missed = failures(precision, seen.max_levels, seen.psnr, seen.ssim, float_error)

@@ -97,17 +97,20 @@ class Gate:
 
     def translate(self, image: NDArray[np.uint8]) -> dict[str, Array]:
         """The reference's outputs for uint8 (H, W, 3) RGB, (C, H', W') each."""
-        return {name: found[0] for name, found in self.reference.infer(tensor_from_images([image])).items()}
+        tensor = tensor_from_images([image], self.contract.range)
+        return {name: found[0] for name, found in self.reference.infer(tensor).items()}
 
     def _expected(self, image: GateImage) -> Expected:
-        tensor = tensor_from_images([image.pixels])
+        value_range = self.contract.range
+        tensor = tensor_from_images([image.pixels], value_range)
         outputs = self.reference.infer(tensor)
         if not all(np.isfinite(output).all() for output in outputs.values()):
             raise ExportError(
                 f"{self.reference.about}'s own picture of '{image.name}' is not finite; wanted a trained "
                 "generator: check the checkpoint with getgan evaluate"
             )
-        return Expected(image, tensor, outputs, image_from_tensor(outputs["face"][0]))
+        picture = image_from_tensor(outputs["face"][0], value_range)
+        return Expected(image, tensor, outputs, picture, value_range)
 
     def _judge(self, precision: Precision, run: Run) -> VariantRecord:
         records = []
@@ -141,7 +144,8 @@ class Gate:
         exact = self.reference.infer_exactly(expected.input)["face"][0]
         if not np.isfinite(exact).all():
             return
-        seen = difference(expected.picture, image_from_tensor(exact.astype(np.float32)))
+        picture = image_from_tensor(exact.astype(np.float32), self.contract.range)
+        seen = difference(expected.picture, picture)
         if failures("fp32", seen.max_levels, seen.psnr, seen.ssim):
             self._undetermined[expected.image.name] = (
                 f"{self.reference.about}'s FP32 and FP64 pictures differ by {seen.max_levels} levels "
@@ -162,8 +166,8 @@ class Gate:
         for batch, height, width in wanted:
             pictures = [resize(usable[n % len(usable)], height, width) for n in range(batch)]
             pictures[-1] = np.ascontiguousarray(pictures[-1][:, ::-1])  # never the same picture twice
-            tensor = tensor_from_images(pictures)
-            error = largest_error(run(tensor), self.reference.infer(tensor))
+            tensor = tensor_from_images(pictures, contract.range)
+            error = largest_error(run(tensor), self.reference.infer(tensor), contract.range)
             records.append(ShapeRecord(batch, height, width, None if np.isnan(error) else error))
         return records
 

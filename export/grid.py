@@ -1,8 +1,9 @@
 """The step that keeps an 8-bit picture exact in bf16 and FP16, and black at zero, up to the first norm.
 
 An 8-bit level k reaches the graph as k/127.5 - 1, which neither FP16 nor bf16 can hold.
-(image + 1) * 127.5/256 is k/256, which both hold exactly. The first convolution takes the map back with its
-weights and bias: it is linear, and reflection pads the same way, so FP32 pictures stay what they were.
+(image + 1) * 127.5/256 is k/256, which both hold exactly; with [0, 255] it is image / 256. The first
+convolution takes the map back with its weights and bias: it is linear, and reflection pads the same way, so
+FP32 pictures stay what they were.
 
 An InstanceNormalization behind it takes away whatever the bias adds, so the bias becomes 0 there. Black, the
 background of every ultrasound picture, then is 0 behind the convolution too, in every precision. Otherwise
@@ -20,14 +21,15 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from getgan.contract import SIGNED, Range, half_width
 from getgan.export.graph import INPUT, Array
 
-SCALE = 127.5 / 256.0
 NODES = ("image_above_black", "image_on_grid")
 
 
-def put_image_on_grid(proto: onnx.ModelProto) -> bool:
+def put_image_on_grid(proto: onnx.ModelProto, value_range: Range = SIGNED) -> bool:
     """Add the step in place; False where the image does not go straight into one convolution."""
+    low, to_grid = value_range[0], 127.5 / half_width(value_range) / 256.0
     graph = proto.graph
     way = _way_to_convolution(graph)
     if not way:
@@ -40,17 +42,19 @@ def put_image_on_grid(proto: onnx.ModelProto) -> bool:
     if _behind(graph, conv.output[0]) == ["InstanceNormalization"]:
         bias = np.zeros(weights.shape[0])
     else:
-        bias = -weights.sum(axis=(1, 2, 3))
+        bias = low * weights.sum(axis=(1, 2, 3))
         if len(conv.input) > 2:
             bias += numpy_helper.to_array(constants[conv.input[2]])
     # New names: the exporter lets nodes share equal constants. What nobody reads any more goes.
     names = [f"{conv.input[1]}.grid", f"{conv.output[0]}.grid_bias"]
-    _replace_constants(graph, conv, names, [weights / SCALE, bias])
-    shift, scale = (f"{node}.constant" for node in NODES)
-    graph.initializer.extend([_constant(shift, np.array(1.0)), _constant(scale, np.array(SCALE))])
+    _replace_constants(graph, conv, names, [weights / to_grid, bias])
     way[0].input[0] = NODES[1]
-    graph.node.insert(0, helper.make_node("Add", [INPUT, shift], [NODES[0]], NODES[0]))
-    graph.node.insert(1, helper.make_node("Mul", [NODES[0], scale], [NODES[1]], NODES[1]))
+    steps = [("Add", NODES[0], -low), ("Mul", NODES[1], to_grid)]
+    value = INPUT
+    for place, (kind, name, number) in enumerate(steps if low else steps[1:]):
+        graph.initializer.append(_constant(f"{name}.constant", np.array(number)))
+        graph.node.insert(place, helper.make_node(kind, [value, f"{name}.constant"], [name], name))
+        value = name
     return True
 
 

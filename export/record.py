@@ -28,7 +28,7 @@ class ImageRecord(Record, frozen=True):
     kind: Literal["real", "hard", "own"]
     height: int
     width: int
-    max_error: float | None  # network output, range [-1, 1]
+    max_error: float | None  # network output, as if in [-1, 1]
     mean_error: float | None
     max_levels: int | None  # 8-bit levels
     psnr: float | None  # dB over 8-bit levels; None also where no pixel differs

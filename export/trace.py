@@ -91,7 +91,7 @@ def export_onnx(checkpoint: Checkpoint, *, outputs: Sequence[Output] = ("face",)
         raise ExportError(f"PyTorch {torch.__version__} gave no graph; wanted an ONNX program: report this")
     proto = program.model_proto
     clean(proto, prefix="generator.")
-    put_image_on_grid(proto)
+    put_image_on_grid(proto, module.generator.value_range)
     if "occlusion" in outputs:
         _name_occlusion_size(proto, step)
     filtered = [f"{reason} ({count}x)" for reason, count in sorted(seen.items())]

@@ -134,7 +134,7 @@ def _golden_levels(bundle: Bundle, gate: Gate) -> int:
     for golden in bundle.manifest.golden:
         image = image_from_bytes(bundle.read(golden.input))
         outputs = gate.translate(image)
-        pairs = [(golden.output, image_from_tensor(outputs["face"]))]
+        pairs = [(golden.output, image_from_tensor(outputs["face"], gate.contract.range))]
         if golden.occlusion and "occlusion" in outputs:
             hidden = map_from_tensor(outputs["occlusion"])
             pairs.append((golden.occlusion, np.repeat(hidden[:, :, None], 3, axis=2)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from getgan.models.generator import Generator
 from getgan.models.getgan import GetGanGenerator
 from getgan.models.resnet import ResnetGenerator
+from getgan.models.transformernet import TransformerNet
 from getgan.models.ugatit import UgatitGenerator
 
 ARCHITECTURES: tuple[type[Generator], ...] = (
     GetGanGenerator,
     ResnetGenerator,
     UgatitGenerator,
+    TransformerNet,
 )

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -38,6 +39,8 @@ MAX_FILE_BYTES = 1 << 31  # a full U-GAT-IT for 256 pixels has 1.1 GB
 MAX_GMAC = 2000
 # CycleGAN's crop size, assumed for a bare state dict that does not say.
 ASSUMED_SIZE = 256
+
+STATISTICS = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 
 _Record = TypeVar("_Record")
 
@@ -259,7 +262,10 @@ def _blank(arch: str, config: GeneratorConfig) -> Generator:
 def _checkpoint(document: str | None, state: Mapping[str, Tensor], sha256: str | None) -> Checkpoint:
     if document is None:
         arch, config = recognise(state)
-        contract = _blank(arch, config).contract(ASSUMED_SIZE)
+        network = _blank(arch, config)
+        contract, own = network.contract(ASSUMED_SIZE), network.state_dict()
+        # InstanceNorm of PyTorch before 0.4 saved statistics that it never used.
+        state = {key: value for key, value in state.items() if key in own or not STATISTICS.search(key)}
         # Its statistics are used as stored: the mode that BatchNorm was tested in does not show in the keys.
         size, values = contract.size, range_in_words(contract.range)
         notes = f"bare state dict; {size}x{size} RGB in {values} and eval mode assumed"

@@ -96,7 +96,7 @@ def run_here(path: str, sha256: str, candidate: Candidate, threads: int) -> Answ
         graph = Graph(
             lambda: bundle.read(file), candidate.precision, manifest.input, manifest.outputs, sha256
         )
-        images = tensor_from_images([golden_of(bundle).input])
+        images = tensor_from_images([golden_of(bundle).input], manifest.contract.range)
         engine = backend.open(graph, candidate, threads)
         return Answer(shape_fault(engine.infer(images), images.shape))
     except Unsuitable as reason:

@@ -72,7 +72,7 @@ class Export(Record, frozen=True):
 class Limits(Record, frozen=True):
     """What the worst image must keep; None = no limit."""
 
-    max_error: float | None  # of a picture in [-1, 1], the network's output; only the gate sees it
+    max_error: float | None  # of a picture as if in [-1, 1], the network's output; only the gate sees it
     max_levels: int | None  # 8-bit levels
     psnr: float  # dB, 8-bit
     ssim: float
@@ -82,7 +82,7 @@ class Limits(Record, frozen=True):
 class Figures(Record, frozen=True):
     """How far pictures are from PyTorch's FP32; over several images each figure is the worst one's."""
 
-    max_error: float  # network output, range [-1, 1]
+    max_error: float  # network output, as if in [-1, 1]
     mean_error: float  # the same
     max_levels: int  # 8-bit levels
     psnr: float | None  # dB over 8-bit levels; None = no pixel differs

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-RANGES: dict[str, tuple[float, float]] = {"face": (-1.0, 1.0), "occlusion": (0.0, 1.0), "error": (-1.0, 1.0)}
-RANGE_SLACK = 0.01  # graphs end in tanh or sigmoid; bf16 rounds 1 to 1
+from getgan.contract import SIGNED, Range, half_width
+
+RANGE_SLACK = 0.01  # of [-1, 1]; graphs end in tanh, sigmoid or clip; bf16 rounds 1 to 1, 255 to 255
 
 
 def shape_fault(outputs: Mapping[str, NDArray[np.float32]], images: tuple[int, ...]) -> str:
@@ -28,14 +29,18 @@ def shape_fault(outputs: Mapping[str, NDArray[np.float32]], images: tuple[int, .
     return ""
 
 
-def value_fault(name: str, array: NDArray[np.float32]) -> str:
-    """What is wrong with an output's values, in words; "" = nothing. Not whether it is the right picture."""
+def value_fault(name: str, array: NDArray[np.float32], value_range: Range = SIGNED) -> str:
+    """What is wrong with an output's values, in words; "" = nothing. Not whether it is the right picture.
+
+    Pictures have the contract's range, a map has [0, 1].
+    """
     # A minimum is NaN if any value is, and costs a fifth of np.isfinite over all.
     lowest, highest = float(array.min()), float(array.max())
     if not np.isfinite(lowest) or not np.isfinite(highest):
         share = 1.0 - float(np.isfinite(array).mean())
         return f"{share:.1%} of the output {name} is NaN or infinite"
-    least, most = RANGES[name]
-    if lowest < least - RANGE_SLACK or highest > most + RANGE_SLACK:
+    least, most = (0.0, 1.0) if name == "occlusion" else value_range
+    slack = RANGE_SLACK if name == "occlusion" else RANGE_SLACK * half_width(value_range)
+    if lowest < least - slack or highest > most + slack:
         return f"the output {name} reaches from {lowest:.3g} to {highest:.3g}, wanted {least:g} to {most:g}"
     return ""

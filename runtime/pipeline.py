@@ -95,15 +95,15 @@ class Pipeline:
         if spread < FLAT_INPUT:
             fault = f"the input is one flat colour (spread {spread:.2f} of 255 levels): nothing to translate"
             return Result(None, fault, None, Timings(time.perf_counter() - start, 0.0, 0.0))
-        tensor = tensor_from_images([view])
+        tensor = tensor_from_images([view], self._contract.range)
         ready = time.perf_counter()
         outputs = self._session.run(tensor)
         done = time.perf_counter()
         image = occlusion = None
-        faults = (value_fault(name, array) for name, array in outputs.items())
+        faults = (value_fault(name, array, self._contract.range) for name, array in outputs.items())
         fault = shape_fault(outputs, tensor.shape) or next(filter(None, faults), "")
         if not fault:
-            small = image_from_tensor(outputs["face"][0])
+            small = image_from_tensor(outputs["face"][0], self._contract.range)
             fault = _flat(lift(small, where, "network"))
         if not fault:
             image = lift(small, where, self.options.output_size)

@@ -1,4 +1,4 @@
-"""Between pictures and network tensors: uint8 (H, W, 3) RGB and float32 (N, 3, H, W) in [-1, 1]."""
+"""Between pictures and tensors: uint8 (H, W, 3) RGB and float32 (N, 3, H, W) in a contract's range."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.contract import Contract
+from getgan.contract import SIGNED, Contract, Range, half_width, range_in_words
 from getgan.errors import ConfigError
 
 
-def tensor_from_images(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """uint8 (H, W, 3) pictures of one size -> float32 (N, 3, H, W); 0 becomes -1, 255 becomes 1."""
+def tensor_from_images(
+    images: Sequence[NDArray[np.uint8]], value_range: Range = SIGNED
+) -> NDArray[np.float32]:
+    """uint8 (H, W, 3) pictures of one size -> float32 (N, 3, H, W); 0 and 255 become the range's ends."""
     height, width = images[0].shape[:2]
+    step = np.float32(127.5 / half_width(value_range))
     tensor = np.empty((len(images), 3, height, width), np.float32)
     for place, image in zip(tensor, images, strict=True):
-        # Division and not a product with 1/127.5, which is no float32: training divides too.
-        np.divide(image.transpose(2, 0, 1), np.float32(127.5), out=place)
-    tensor -= np.float32(1.0)
+        # Division by 127.5 and not a product with 1/127.5, which is no float32: training divides too.
+        np.divide(image.transpose(2, 0, 1), step, out=place)
+    tensor += np.float32(value_range[0])
     return tensor
 
 
-def image_from_tensor(tensor: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """float32 (3, H, W) in [-1, 1] -> uint8 (H, W, 3), to the nearest level; what lies outside is clipped."""
-    levels = tensor + np.float32(1.0)
-    levels *= np.float32(127.5)
+def image_from_tensor(tensor: NDArray[np.float32], value_range: Range = SIGNED) -> NDArray[np.uint8]:
+    """float32 (3, H, W) in the range -> uint8 (H, W, 3), to the nearest level; the rest is clipped."""
+    levels = tensor - np.float32(value_range[0])
+    levels *= np.float32(127.5 / half_width(value_range))
     np.rint(levels, out=levels)
     np.clip(levels, 0.0, 255.0, out=levels)
     return np.ascontiguousarray(levels.astype(np.uint8).transpose(1, 2, 0))
@@ -43,7 +46,8 @@ def check_tensor(images: NDArray[np.float32], contract: Contract) -> None:
     Not left to the backend: below its reflection padding ONNX Runtime gives zeros instead of an error.
     """
     if images.dtype != np.float32 or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
-        raise ConfigError(f"found {images.dtype} {images.shape}; wanted float32 (N, 3, H, W) in [-1, 1]")
+        wanted = f"float32 (N, 3, H, W) in {range_in_words(contract.range)}"
+        raise ConfigError(f"found {images.dtype} {images.shape}; wanted {wanted}")
     height, width = images.shape[2:]
     if contract.fixed:
         if (height, width) != (contract.size, contract.size):

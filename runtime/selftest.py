@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.contract import MAX_SIZE
+from getgan.contract import MAX_SIZE, SIGNED, Range
 from getgan.errors import BundleError, ConfigError, DataError, DeviceError
 from getgan.runtime.backends import Engine
 from getgan.runtime.bundle import Bundle
@@ -40,14 +40,15 @@ class GoldenPair:
     input: NDArray[np.uint8]
     output: NDArray[np.uint8]
     occlusion: NDArray[np.uint8] | None = None  # (h, w), 255 = hidden; None = the bundle has none
+    range: Range = SIGNED  # of the network's pictures
 
 
 def golden_of(bundle: Bundle) -> GoldenPair:
     """The bundle's first golden pair; one is enough, since each costs an inference at every start."""
-    golden = bundle.manifest.golden[0]
+    golden, contract = bundle.manifest.golden[0], bundle.manifest.contract
     source, output = _picture(bundle, golden.input), _picture(bundle, golden.output)
     try:
-        check_tensor(tensor_from_images([source]), bundle.manifest.contract)
+        check_tensor(tensor_from_images([source], contract.range), contract)
     except ConfigError as error:
         raise BundleError(f"{bundle.path}: golden image {golden.input}: {error}; export it again") from error
     sides = source.shape[:2]
@@ -57,7 +58,7 @@ def golden_of(bundle: Bundle) -> GoldenPair:
             f"{bundle.path}: found golden images of {shapes}; wanted one size, {SSIM_WINDOW} to {MAX_SIZE}"
         )
     occlusion = _picture(bundle, golden.occlusion)[..., 0] if golden.occlusion else None
-    return GoldenPair(golden.name, source, output, occlusion)
+    return GoldenPair(golden.name, source, output, occlusion, contract.range)
 
 
 def _picture(bundle: Bundle, name: str) -> NDArray[np.uint8]:
@@ -72,7 +73,7 @@ def self_test(engine: Engine, golden: GoldenPair, variant: Variant) -> tuple[str
 
     DeviceError if it ran in another way than asked, or if any output is not what the gate recorded.
     """
-    images = tensor_from_images([golden.input])
+    images = tensor_from_images([golden.input], golden.range)
     start = time.perf_counter()
     outputs = engine.infer(images)
     seconds = time.perf_counter() - start
@@ -81,7 +82,7 @@ def self_test(engine: Engine, golden: GoldenPair, variant: Variant) -> tuple[str
     fault = shape_fault(outputs, images.shape) or _fault(outputs, golden, limits)
     if fault:
         raise DeviceError(f"golden image {golden.name}: {fault}")
-    found = difference(image_from_tensor(outputs["face"][0]), golden.output)
+    found = difference(image_from_tensor(outputs["face"][0], golden.range), golden.output)
     wrong = missed(limits, found)
     if wrong:
         what = f"golden image {golden.name} comes out differently on this machine"
@@ -92,7 +93,7 @@ def self_test(engine: Engine, golden: GoldenPair, variant: Variant) -> tuple[str
 def _fault(outputs: Mapping[str, NDArray[np.float32]], golden: GoldenPair, limits: Limits) -> str:
     """What is wrong with the values of any output, in words."""
     for name, array in outputs.items():
-        if fault := value_fault(name, array):
+        if fault := value_fault(name, array, golden.range):
             return fault
         if name == "occlusion" and golden.occlusion is not None:
             if fault := _occlusion_fault(array[0], golden.occlusion, limits):

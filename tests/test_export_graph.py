@@ -20,6 +20,9 @@ from getgan.export.noise import LOGGER, quiet_exporter
 from getgan.export.proof import prove_branch
 from getgan.export.steps import StepRunner
 from getgan.export.trace import OPSET, export_onnx
+from getgan.models.checkpoint import Checkpoint, Provenance
+from getgan.models.getgan import GetGanConfig
+from getgan.models.recognise import build_generator
 
 
 def largest_error(model: OnnxModel, name: str, images: torch.Tensor) -> float:
@@ -98,7 +101,11 @@ def test_the_error_output_keeps_the_branch() -> None:
 @pytest.mark.parametrize(
     ("name", "outputs", "message"),
     [
-        ("getgan-none-batch", ("face", "occlusion"), "this getgan has no output occlusion; it has face and error"),
+        (
+            "getgan-none-batch",
+            ("face", "occlusion"),
+            "has no output occlusion; it has face and error",
+        ),
         ("resnet", ("face", "occlusion"), "this resnet has no output occlusion; it has face"),
         ("ugatit", ("face", "error"), "this ugatit has no output error"),
         ("getgan-1x1", ("occlusion",), "wanted face, then occlusion or error"),
@@ -252,6 +259,15 @@ def test_the_proof_counts_what_left() -> None:
     # Biases in front of a norm and the norms' own ones and zeros make up the rest.
     assert abs(parameters(model) - branch.parameters_after) < 100
     assert prove_branch(checkpoint_of("resnet"), exported("resnet"), []) is None
+
+
+def test_the_proof_takes_a_network_whose_smallest_picture_is_large() -> None:
+    """Seven levels halve a picture six times, and 64 pixels are too few for that."""
+    config = GetGanConfig(shared_blocks=1, branch_blocks=1, widths=(1, 2, 3, 4, 5, 6, 7))
+    network = build_generator("getgan", config)
+    checkpoint = Checkpoint("getgan", config, network.state_dict(), network.contract(128), Provenance())
+    branch = prove_branch(checkpoint, OnnxModel(b"", ("face", "error")), [])
+    assert branch is not None and branch.kept and branch.operations_before == branch.operations_after
 
 
 @pytest.mark.parametrize("name", ["error.8.weight", "renamed"])

@@ -37,6 +37,11 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"found contract.size {self.size}; wanted {wanted}")
 
 
+def half_width(value_range: Range) -> float:
+    """Half of what lies between black and white; errors are stated in it, as for [-1, 1], where it is 1."""
+    return (value_range[1] - value_range[0]) / 2.0
+
+
 def range_in_words(value_range: Range) -> str:
     """[-1, 1]."""
     return f"[{value_range[0]:g}, {value_range[1]:g}]"

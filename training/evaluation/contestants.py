@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from getgan.contract import SIGNED, range_in_words
 from getgan.errors import CheckpointError, ConfigError, UsageError
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
 from getgan.models.getgan import GetGanGenerator
@@ -31,6 +32,9 @@ def open_entries(
     size = size or (sizes[0] if sizes else DEFAULT_SIZE)
     for i, checkpoint in checkpoints.items():
         contract = checkpoint.contract
+        if contract.range != SIGNED:
+            found = f"{entries[i].label} takes values in {range_in_words(contract.range)}"
+            raise ConfigError(f"{found}; wanted {range_in_words(SIGNED)}, in which networks are compared")
         if size < contract.min_size or size % contract.multiple_of:
             wanted = f"a multiple of {contract.multiple_of}, at least {contract.min_size}"
             raise ConfigError(f"{entries[i].label} cannot take images of size {size}; wanted {wanted}")
@@ -66,8 +70,10 @@ def _contestant(entry: Entry, checkpoint: Checkpoint, device: torch.device) -> C
     network = checkpoint.generator().requires_grad_(False).to(device)
     beside = reverse_path(entry.path)
     reverse = load_checkpoint(beside) if beside.is_file() else None
-    if reverse is not None and reverse.arch == "getgan":
-        raise CheckpointError(f"{beside}: found architecture getgan; wanted resnet or ugatit, which H can be")
+    if reverse is not None and reverse.arch not in ("resnet", "ugatit"):
+        raise CheckpointError(
+            f"{beside}: found architecture {reverse.arch}; wanted resnet or ugatit, which H can be"
+        )
     loss, notes = _loss(checkpoint)
     provenance = checkpoint.provenance
     return Contestant(
