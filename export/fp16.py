@@ -80,7 +80,7 @@ def node_precisions(proto: onnx.ModelProto) -> dict[str, bool]:
             )
     full = {node.name for node in nodes if node.op_type in STATISTICS or node.op_type in SHAPES}
     full |= _between(nodes, full)
-    full |= _way_to_first_convolution(nodes)
+    full |= _way_to_first_convolution(nodes) | _way_to_clip(nodes)
     full |= _scale_and_shift(nodes, full, sizes, {tensor.name for tensor in proto.graph.initializer})
     return {node.name: node.name not in full for node in nodes}
 
@@ -103,6 +103,17 @@ def _way_to_first_convolution(nodes: list[onnx.NodeProto]) -> set[str]:
         if node.op_type == "Conv":
             return found
     return set()
+
+
+def _way_to_clip(nodes: list[onnx.NodeProto]) -> set[str]:
+    """A clip and what it reads: FP32, since it ends a network whose pictures are in 0..255.
+
+    From 128 on FP16 has steps of an eighth of a level there. Random TransformerNets, worst image with every
+    value rounded: 59.4 and 59.9 dB in FP16, 60.3 and 61.4 dB so, for 5 % of the multiplications.
+    """
+    clips = [node for node in nodes if node.op_type == "Clip"]
+    read = {node.input[0] for node in clips}
+    return {node.name for node in nodes if node in clips or node.output[0] in read}
 
 
 def _between(nodes: list[onnx.NodeProto], seeds: set[str]) -> set[str]:

@@ -156,12 +156,6 @@ def init_weights(module: nn.Module, generator: torch.Generator | None = None) ->
 STRIDES = (1, 2)
 
 
-def check_stride(stride: int) -> None:
-    """Raise ConfigError unless a stem can have this stride."""
-    if stride not in STRIDES or type(stride) is not int:
-        raise ConfigError(f"stride is {stride!r:.80}; wanted one of {', '.join(map(str, STRIDES))}")
-
-
 def check_config(config: Any, positive: Sequence[str], choices: dict[str, tuple[str, ...]]) -> None:
     """Raise ConfigError for a width or depth out of range, or an unknown choice."""
     kind = type(config).__name__
@@ -177,6 +171,34 @@ def check_config(config: Any, positive: Sequence[str], choices: dict[str, tuple[
             raise ConfigError(f"{kind}.{name} is {value!r}; wanted one of {', '.join(allowed)}")
 
 
+class Levels:
+    """Of a config: its widths, checked and in one spelling, and what follows from them."""
+
+    ngf: int
+    widths: tuple[int, ...]
+    stride: int = 1
+
+    def settle(self) -> None:
+        """Make ngf the first width, and CycleGAN's three (); ConfigError for widths that cannot be."""
+        if self.stride not in STRIDES or type(self.stride) is not int:
+            raise ConfigError(f"stride is {self.stride!r:.80}; wanted one of {', '.join(map(str, STRIDES))}")
+        check_widths(self.widths)
+        if self.widths:
+            object.__setattr__(self, "ngf", self.widths[0])
+            if self.widths == (self.ngf, 2 * self.ngf, 4 * self.ngf):
+                object.__setattr__(self, "widths", ())
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Channels at H, H/2, H/4, ...; without widths CycleGAN's, whose trunk is at H/4."""
+        return self.widths or (self.ngf, 2 * self.ngf, 4 * self.ngf)
+
+    @property
+    def multiple_of(self) -> int:
+        """Of height and width: the stem's stride, and every level after it halves them."""
+        return int(self.stride * 2 ** (len(self.levels) - 1))
+
+
 def check_widths(widths: tuple[int, ...]) -> None:
     """Raise ConfigError unless widths are none, or 2 to 7 integers that grow from the picture to the trunk.
 
@@ -188,19 +210,6 @@ def check_widths(widths: tuple[int, ...]) -> None:
             "2 to 7 integers from 1 to 4096, each larger than the one before: channels at H, H/2, H/4, ..."
         )
         raise ConfigError(f"widths are {widths!r:.200}; wanted {wanted}")
-
-
-def levels_of(ngf: int, widths: tuple[int, ...]) -> tuple[int, ...]:
-    """Channels at H, H/2, H/4, ...; without widths CycleGAN's, whose trunk is at H/4."""
-    return widths or (ngf, 2 * ngf, 4 * ngf)
-
-
-def settled(ngf: int, widths: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Checked (ngf, widths), one spelling for each net: ngf is the first width, CycleGAN's three are ()."""
-    check_widths(widths)
-    if not widths:
-        return ngf, ()
-    return widths[0], () if widths == levels_of(widths[0], ()) else widths
 
 
 def check_image(x: Tensor, channels: int, min_size: int, multiple: int = 4) -> None:

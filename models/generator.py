@@ -25,6 +25,10 @@ class GeneratorConfig(Protocol):
     def out_channels(self) -> int:
         """Of the picture that comes out."""
 
+    @property
+    def multiple_of(self) -> int:
+        """Of height and width."""
+
 
 class Generator(nn.Module):
     """A network that translates pictures, and the description of its architecture.
@@ -54,7 +58,7 @@ class Generator(nn.Module):
     @property
     def multiple_of(self) -> int:
         """Height and width are multiples of this."""
-        raise NotImplementedError
+        return self.config.multiple_of
 
     @property
     def min_size(self) -> int:

@@ -12,21 +12,19 @@ from torch import Tensor, nn
 from getgan.contract import OUTPUTS, Output
 from getgan.models.blocks import (
     LEFT_OUT,
+    Levels,
     ResidualBlock,
     check_config,
     check_image,
-    check_stride,
     decoder,
     encoder,
-    levels_of,
-    settled,
 )
 from getgan.models.generator import Generator
-from getgan.models.keys import blocks_of, norm_of, shape_of, stride_of, up_of, widths_of
+from getgan.models.keys import blocks_of, hyperparameters, shape_of
 
 
 @dataclass(frozen=True)
-class GetGanConfig:
+class GetGanConfig(Levels):
     """Hyper-parameters of GetGanGenerator; the defaults split a ResNet-9 after its sixth block."""
 
     in_channels: int = 3
@@ -53,15 +51,7 @@ class GetGanConfig:
                 "norm": ("instance", "batch"),
             },
         )
-        check_stride(self.stride)
-        ngf, widths = settled(self.ngf, self.widths)
-        object.__setattr__(self, "ngf", ngf)
-        object.__setattr__(self, "widths", widths)
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Channels at H, H/2, H/4, ..., as many as the network has levels."""
-        return levels_of(self.ngf, self.widths)
+        self.settle()
 
 
 class GetGanOutput(NamedTuple):
@@ -100,27 +90,13 @@ class GetGanGenerator(Generator):
         """See Generator."""
         if not (blocks_of(state, "shared") and blocks_of(state, "fake")):
             return None
-        branch, widths = len(blocks_of(state, "fake")), widths_of(state, "shared")
-        stem = shape_of(state, "shared.1.weight")
-        head = shape_of(state, f"fake.{branch + 3 * len(widths) - 2}.weight")
-        stride = stride_of(head[0])
+        branch = len(blocks_of(state, "fake"))
         return GetGanConfig(
-            in_channels=stem[1],
-            out_channels=head[0] // stride**2,
-            stride=stride,
-            ngf=stem[0],
             shared_blocks=len(blocks_of(state, "shared")),
             branch_blocks=branch,
             gate=_gate_of(state),
-            up=up_of(state, f"fake.{branch}.weight"),
-            norm=norm_of(state, "shared.1.bias"),
-            widths=widths,
+            **hyperparameters(state, "shared", "fake", branch),
         )
-
-    @property
-    def multiple_of(self) -> int:
-        """Height and width are multiples of this: the stem's stride, and every level after it halves them."""
-        return int(self.config.stride * 2 ** (len(self.config.levels) - 1))
 
     @property
     def outputs(self) -> tuple[Output, ...]:

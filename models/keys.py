@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from getgan.errors import CheckpointError
 from getgan.models.blocks import STRIDES
+
+
+def hyperparameters(state: Mapping[str, Tensor], encoder: str, decoder: str, first_up: int) -> dict[str, Any]:
+    """What ResnetConfig and GetGanConfig share; first_up: the decoder's place of the first up-convolution."""
+    stem, widths = shape_of(state, f"{encoder}.1.weight"), widths_of(state, encoder)
+    head = shape_of(state, f"{decoder}.{first_up + 3 * len(widths) - 2}.weight")
+    # 3 channels for each of stride x stride pixels.
+    stride = {3 * stride**2: stride for stride in STRIDES}.get(head[0], 1)
+    return {
+        "in_channels": stem[1],
+        "out_channels": head[0] // stride**2,
+        "stride": stride,
+        "ngf": stem[0],
+        "norm": norm_of(state, f"{encoder}.1.bias"),
+        "up": up_of(state, f"{decoder}.{first_up}.weight"),
+        "widths": widths,
+    }
 
 
 def blocks_of(state: Mapping[str, Tensor], root: str) -> set[int]:
@@ -22,11 +39,6 @@ def widths_of(state: Mapping[str, Tensor], root: str) -> tuple[int, ...]:
     """Channels of the stem and of each convolution that halves the size, up to the first residual block."""
     first = min(blocks_of(state, root))
     return tuple(shape_of(state, f"{root}.{place}.weight")[0] for place in range(1, min(first, 22), 3))
-
-
-def stride_of(out_channels: int) -> int:
-    """The stem's stride, from the head's channels: 3 for each of stride x stride pixels."""
-    return {3 * stride**2: stride for stride in STRIDES}.get(out_channels, 1)
 
 
 def shape_of(state: Mapping[str, Tensor], key: str) -> tuple[int, int, int, int]:

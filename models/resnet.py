@@ -10,24 +10,22 @@ from torch import Tensor, nn
 
 from getgan.models.blocks import (
     LEFT_OUT,
+    Levels,
     ResidualBlock,
     check_config,
     check_image,
-    check_stride,
     decoder,
     encoder,
-    levels_of,
-    settled,
 )
 from getgan.models.generator import Generator
-from getgan.models.keys import blocks_of, norm_of, shape_of, stride_of, up_of, widths_of
+from getgan.models.keys import blocks_of, hyperparameters
 
 # Where the first residual block can be: behind the stem's four layers and three for each halving of the size.
 FIRST_BLOCKS = range(7, 23, 3)
 
 
 @dataclass(frozen=True)
-class ResnetConfig:
+class ResnetConfig(Levels):
     """Hyper-parameters of ResnetGenerator; 9 blocks for 256x256, 6 for 128x128."""
 
     in_channels: int = 3
@@ -47,15 +45,7 @@ class ResnetConfig:
             ("in_channels", "out_channels", "ngf", "blocks"),
             {"norm": ("instance", "batch"), "up": ("transposed", "resize")},
         )
-        check_stride(self.stride)
-        ngf, widths = settled(self.ngf, self.widths)
-        object.__setattr__(self, "ngf", ngf)
-        object.__setattr__(self, "widths", widths)
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Channels at H, H/2, H/4, ..., as many as the network has levels."""
-        return levels_of(self.ngf, self.widths)
+        self.settle()
 
 
 class ResnetGenerator(Generator):
@@ -83,26 +73,9 @@ class ResnetGenerator(Generator):
         # A first block at 12 is CUT's anti-aliased net: it would load here only by mistake.
         if min(blocks_of(state, "model"), default=0) not in FIRST_BLOCKS:
             return None
-        blocks, widths = len(blocks_of(state, "model")), widths_of(state, "model")
-        stem = shape_of(state, "model.1.weight")
-        behind = min(blocks_of(state, "model")) + blocks  # the first up-convolution
-        head = shape_of(state, f"model.{behind + 3 * len(widths) - 2}.weight")
-        stride = stride_of(head[0])
-        return ResnetConfig(
-            in_channels=stem[1],
-            out_channels=head[0] // stride**2,
-            stride=stride,
-            ngf=stem[0],
-            blocks=blocks,
-            norm=norm_of(state, "model.1.bias"),
-            up=up_of(state, f"model.{behind}.weight"),
-            widths=widths,
-        )
-
-    @property
-    def multiple_of(self) -> int:
-        """Height and width are multiples of this: the stem's stride, and every level after it halves them."""
-        return int(self.config.stride * 2 ** (len(self.config.levels) - 1))
+        blocks = blocks_of(state, "model")
+        shared = hyperparameters(state, "model", "model", min(blocks) + len(blocks))
+        return ResnetConfig(blocks=len(blocks), **shared)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) float RGB in [-1, 1] -> the same."""

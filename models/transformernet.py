@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ class TransformerNetConfig:
     out_channels: int = 3
     ngf: int = 32
     blocks: int = 5
+    multiple_of: ClassVar[int] = 4  # the answer to another height or width is larger than the picture
 
     def __post_init__(self) -> None:
         check_config(self, ("in_channels", "out_channels", "ngf", "blocks"), {})
@@ -55,11 +57,6 @@ class TransformerNet(Generator):
         ngf, in_channels, _, _ = shape_of(state, "conv1.conv2d.weight")
         blocks = sum(key.startswith("res") and key.endswith(".conv1.conv2d.weight") for key in state)
         return TransformerNetConfig(in_channels, shape_of(state, "deconv3.conv2d.weight")[0], ngf, blocks)
-
-    @property
-    def multiple_of(self) -> int:
-        """Other sizes are padded on their way down, so that the answer is larger than the picture."""
-        return 4
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) float RGB in [0, 255] -> the same, but for what lies outside."""

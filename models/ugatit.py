@@ -13,12 +13,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 from getgan.errors import ConfigError
 from getgan.models.blocks import (
     LEFT_OUT,
+    Levels,
     ResidualBlock,
     check_config,
     check_image,
     is_traced,
-    levels_of,
-    settled,
 )
 from getgan.models.generator import Generator
 
@@ -27,7 +26,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class UgatitConfig:
+class UgatitConfig(Levels):
     """Hyper-parameters of UgatitGenerator; a full net (light=False) works at `size` x `size` only."""
 
     ngf: int = 64
@@ -41,18 +40,11 @@ class UgatitConfig:
 
     def __post_init__(self) -> None:
         check_config(self, ("ngf", "blocks", "size", "in_channels", "out_channels"), {})
-        ngf, widths = settled(self.ngf, self.widths)
-        object.__setattr__(self, "ngf", ngf)
-        object.__setattr__(self, "widths", widths)
-        multiple = 2 ** (len(self.levels) - 1)
+        self.settle()
+        multiple = self.multiple_of
         if self.size < 2 * multiple or self.size % multiple:
             wanted = f"a multiple of {multiple}, at least {2 * multiple}"
             raise ConfigError(f"UgatitConfig.size is {self.size}; wanted {wanted}")
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """Channels at H, H/2, H/4, ..., as many as the network has levels."""
-        return levels_of(self.ngf, self.widths)
 
 
 @dataclass(frozen=True)
@@ -190,11 +182,6 @@ class UgatitGenerator(Generator):
             nn.Conv2d(widths[0], config.out_channels, 7, bias=False),
             nn.Tanh(),
         )
-
-    @property
-    def multiple_of(self) -> int:
-        """Height and width are multiples of this: every level below the first halves them."""
-        return int(2 ** (len(self.config.levels) - 1))
 
     @property
     def min_size(self) -> int:

@@ -32,7 +32,7 @@ RANGE = (0.0, 255.0)
 NGF, BLOCKS = 4, 2
 
 
-def public_file(path: Path, *, statistics: bool) -> dict[str, Tensor]:
+def public_file(path: Path, *, statistics: bool, contrast: float = 30.0) -> dict[str, Tensor]:
     """A random net as PyTorch's example saves it; before PyTorch 0.4 with statistics that nobody uses."""
     generator = torch.Generator().manual_seed(0)
     state: dict[str, Tensor] = {}
@@ -41,7 +41,7 @@ def public_file(path: Path, *, statistics: bool) -> dict[str, Tensor]:
         spread = scale / (channels * kernel**2) ** 0.5
         weight = torch.randn(width, channels, kernel, kernel, generator=generator) * spread
         state[f"{name}.conv2d.weight"] = weight
-        state[f"{name}.conv2d.bias"] = torch.randn(width, generator=generator)
+        state[f"{name}.conv2d.bias"] = 0.1 * torch.randn(width, generator=generator)
 
     def norm(name: str, width: int) -> None:
         state[f"{name}.weight"] = 1 + 0.1 * torch.randn(width, generator=generator)
@@ -61,7 +61,7 @@ def public_file(path: Path, *, statistics: bool) -> dict[str, Tensor]:
     norm("in4", 2 * NGF)
     conv("deconv2", NGF, 2 * NGF, 3)
     norm("in5", NGF)
-    conv("deconv3", 3, NGF, 9, scale=70.0)
+    conv("deconv3", 3, NGF, 9, scale=contrast)
     state["deconv3.conv2d.bias"] += 128.0
     torch.save(state, path)
     return state
@@ -96,7 +96,7 @@ def as_published(state: dict[str, Tensor], x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("statistics", [False, True])
 def test_a_public_file_is_recognised_and_gives_its_authors_picture(tmp_path: Path, statistics: bool) -> None:
-    state = public_file(tmp_path / "mosaic.pth", statistics=statistics)
+    state = public_file(tmp_path / "mosaic.pth", statistics=statistics, contrast=70.0)
     checkpoint = load_checkpoint(tmp_path / "mosaic.pth")
     assert checkpoint.arch == "transformernet"
     assert checkpoint.config == TransformerNetConfig(ngf=NGF, blocks=BLOCKS)
@@ -143,7 +143,7 @@ def test_its_bundle_keeps_the_limits_and_the_runtime_gives_its_picture(exported:
     with torch.no_grad():
         tensor = torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()).float()
         wanted = checkpoint.generator().translate(tensor)[0].round().numpy().transpose(1, 2, 0)
-    assert wanted.std() > 20  # not black, not white
+    assert wanted.std() > 10  # not black, not white
     with open_session(bundle, device="cpu", precision="fp32", threads=1) as session:
         options = PipelineOptions(label=False)
         result = Pipeline(session, bundle.manifest.contract, options).translate([picture])[0]

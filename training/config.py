@@ -278,12 +278,10 @@ def _check(config: TrainConfig) -> None:
     wanted(0 <= optim.ema < 1, "optim.ema", optim.ema, "a decay in [0, 1)")
     wanted(optim.pool >= 0, "optim.pool", optim.pool, "0 or more")
     # Here, because reading a config must not wait for PyTorch.
-    from getgan.models.blocks import check_stride, check_widths, levels_of
+    from getgan.models.resnet import ResnetConfig
 
-    check_widths(model.widths)
-    check_stride(model.stride)
+    step = ResnetConfig(ngf=model.ngf, widths=model.widths, stride=model.stride).multiple_of
     wanted(model.stride == 1 or model.method != "ugatit", "model.stride", model.stride, "1 for U-GAT-IT")
-    step = model.stride * 2 ** (len(levels_of(model.ngf, model.widths)) - 1)
     wanted(
         data.size >= 32 and data.size % step == 0, "data.size", data.size, f"a multiple of {step} from 32 on"
     )
