@@ -64,6 +64,7 @@ CASES: dict[str, tuple[onnx.NodeProto, Constants, int, dict[int, int]]] = {
     "Relu": (node("Relu", "x"), {}, HALF, {}),
     "Sigmoid": (node("Sigmoid", "x"), {}, HALF, {}),
     "Tanh": (node("Tanh", "x"), {}, HALF, {}),
+    "Clip": (node("Clip", "x l h"), {"l": np.array(0.1, np.float32), "h": np.array(0.9, np.float32)}, FULL, {1: FULL, 2: FULL}),
     "Add": (node("Add", "x x"), {}, HALF, {}),
     "Sub": (node("Sub", "x x"), {}, HALF, {}),
     "Mul": (node("Mul", "x w"), {"w": PIXEL}, HALF, {1: HALF}),
@@ -110,6 +111,21 @@ def test_an_unknown_operator_is_refused(kind: str) -> None:
         ExportError, match=f"'{kind}-face' is a {kind}, which the FP16 converter does not know"
     ):
         fp16_from_fp32(graph_of([node(kind, "x")]))
+
+
+def test_a_convolution_before_a_clip_is_in_fp32() -> None:
+    """It gives 0..255, where FP16 has steps of an eighth of a level."""
+    nodes = [
+        node("Relu", "x", "y"),
+        node("Conv", "y w", "z"),
+        node("Relu", "z", "a"),
+        node("Conv", "a w", "b"),
+        node("Clip", "b l h"),
+    ]
+    constants = {"w": W33, "l": np.array(0, np.float32), "h": np.array(255, np.float32)}
+    found = node_precisions(graph_of(nodes, constants).proto)
+    halves = {"Relu-y": True, "Conv-z": True, "Relu-a": True, "Conv-b": False, "Clip-face": False}
+    assert {name: found[name] for name in halves} == halves
 
 
 def test_a_decomposed_norm_is_in_fp32_from_its_mean_to_its_shift() -> None:
