@@ -64,7 +64,10 @@ CASES: dict[str, tuple[onnx.NodeProto, Constants, int, dict[int, int]]] = {
     "Relu": (node("Relu", "x"), {}, HALF, {}),
     "Sigmoid": (node("Sigmoid", "x"), {}, HALF, {}),
     "Tanh": (node("Tanh", "x"), {}, HALF, {}),
-    "Clip": (node("Clip", "x l h"), {"l": np.array(0.1, np.float32), "h": np.array(0.9, np.float32)}, FULL, {1: FULL, 2: FULL}),
+    "Clip": (
+        node("Clip", "x l h"),
+        {"l": np.array(0.1, np.float32), "h": np.array(0.9, np.float32)}, FULL, {1: FULL, 2: FULL},
+    ),
     "Add": (node("Add", "x x"), {}, HALF, {}),
     "Sub": (node("Sub", "x x"), {}, HALF, {}),
     "Mul": (node("Mul", "x w"), {"w": PIXEL}, HALF, {1: HALF}),
