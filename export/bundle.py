@@ -136,7 +136,7 @@ def export_bundle(
             write_files(folder, files)
             check_output(output, overwrite=options.overwrite)  # once more: a minute has passed
             if output.suffix == SUFFIX:
-                pack_bundle(folder, output)
+                pack_bundle(folder, output, replace=options.overwrite)
             else:
                 move_into_place(folder, output)
     progress("written", 1.0)

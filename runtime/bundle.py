@@ -90,16 +90,17 @@ class Bundle:
         return sum(len(self.read(name)) for name in self.manifest.files)
 
 
-def pack_bundle(folder: Path, file: Path) -> None:
+def pack_bundle(folder: Path, file: Path, *, replace: bool = True) -> None:
     """Write a bundle as one file, an uncompressed zip; the same bundle gives the same bytes.
 
-    Uncompressed, because weights do not shrink and each entry stays one plain range of bytes.
+    Uncompressed, because weights do not shrink and each entry stays one plain range of bytes. replace False:
+    OutputError if there is a file of that name in the end.
     """
     bundle = Bundle.open(folder)
     needed = sum(entry.bytes for entry in bundle.manifest.files.values())
     if needed > MAX_BUNDLE_BYTES:
         raise BundleError(f"{folder}: found {needed:,} bytes; one file holds {MAX_BUNDLE_BYTES:,} at most")
-    atomic_write(file, lambda target: _write_zip(bundle, target), needed=needed)
+    atomic_write(file, lambda target: _write_zip(bundle, target), needed=needed, replace=replace)
 
 
 def _contents(bundle: Bundle) -> Iterator[tuple[str, bytes]]:

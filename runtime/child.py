@@ -15,6 +15,11 @@ START = (
     "import sys; sys.path[:] = [place for place in sys.path if place]; import runpy; "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
+# Whatever ends the parent ends the child: its stdin then comes to its end.
+WATCH = (
+    "import os, threading; "
+    "threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start(); "
+)
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,17 @@ def run_child(
     gives a child little and is no reason to kill it. memory_mb: what it has written to, and not the files of
     its libraries. 0 = no limit; only Linux tells of both.
     """
-    command = [sys.executable, "-c", START, module, *arguments]
+    command = [sys.executable, "-c", WATCH + START, module, *arguments]
+    here, there = os.pipe()  # nothing goes through it; there ends when this process does
     try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        process = subprocess.Popen(command, stdin=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as error:
+        os.close(there)
         return Ended(b"", f"cannot be started: {sys.executable} ({error.strerror})")
+    finally:
+        os.close(here)
     start = time.monotonic()
-    with process:
+    with process, os.fdopen(there, "wb"):
         try:
             while True:
                 try:

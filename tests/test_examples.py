@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 import msgspec
-import pytest
 from backend_helpers import needs_backend
 from bundle_helpers import sample
 from cli_helpers import getgan
@@ -17,8 +16,6 @@ from getgan.runtime.images import read_image, write_image
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BUNDLE = EXAMPLES / "getgan-64.getgan"
 MAX_BYTES = 8_000_000
-
-pytestmark = pytest.mark.skipif(not BUNDLE.exists(), reason="`make bundle` has not been run yet")
 
 
 def test_it_is_the_export_of_the_shipped_checkpoint() -> None:

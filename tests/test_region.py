@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,3 +164,14 @@ def test_a_preset_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "/proc")
     with pytest.raises(OutputError, match="cannot make /proc/getgan"):
         save_preset("a", replace(CORNER, of=(1920, 1080)))
+
+
+def test_presets_that_are_saved_at_once_are_all_kept(configuration: Path) -> None:
+    program = (
+        "import sys; from getgan.runtime.media.presets import save_preset; "
+        "from getgan.runtime.media.region import Region; "
+        "[save_preset(f'{sys.argv[1]}-{n}', Region(0, 0, 8, 8, (9, 9))) for n in range(20)]"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, name]) for name in "abc"]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert len(json.loads(configuration.read_bytes())) == 60

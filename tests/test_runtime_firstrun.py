@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,6 +172,25 @@ def test_a_bundle_that_was_changed_meanwhile_is_not_run(folder: Path) -> None:
 
 
 # --- the child ------------------------------------------------------------------------------------------
+
+
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    (tmp_path / "sleeper.py").write_text(
+        f"import os, time\nopen({str(place)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    program = "from getgan.runtime.child import run_child; run_child('sleeper', seconds=50.0)"
+    paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    parent = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": paths})
+    deadline = time.monotonic() + 30.0
+    while not (place.exists() and place.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    child = int(place.read_text())
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{child}").exists()
 
 
 def test_a_child_leaves_nothing_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from getgan.errors import ConfigError, OutputError, UsageError
-from getgan.files import read_small, write_bytes_atomic
+from getgan.files import one_at_a_time, read_small, write_bytes_atomic
 from getgan.runtime.media.region import Region, region_from_text
 
 MAX_BYTES = 1 << 16
@@ -61,12 +61,13 @@ def save_preset(name: str, region: Region) -> None:
     if region.of is None:
         raise ValueError("a preset's region has the size of its pictures")
     path = presets_file()
-    presets = dict(sorted({**_read(), name: _Preset(region.text, *region.of)}.items()))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {path.parent}: {error.strerror}; check its permissions") from error
-    write_bytes_atomic(path, msgspec.json.format(msgspec.json.encode(presets), indent=2) + b"\n")
+    with one_at_a_time(path):  # two runs that save at once would each keep their own alone
+        presets = dict(sorted({**_read(), name: _Preset(region.text, *region.of)}.items()))
+        write_bytes_atomic(path, msgspec.json.format(msgspec.json.encode(presets), indent=2) + b"\n")
 
 
 def _read() -> dict[str, _Preset]:

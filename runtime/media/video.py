@@ -16,12 +16,12 @@ from getgan.runtime.media.record import sha256_of_file
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 DEFAULT_FPS = 25.0  # where a video or a camera states none, or one that no camera has
-MAX_FPS = 240.0
+MAX_FPS = 120.0  # a few bytes state 240 and long pauses, and each frame of a pause is written
 # Containers round the number of frames; a file that is cut off lacks more than this.
 COUNT_SLACK_FRAMES = 3
 COUNT_SLACK_SHARE = 0.02
 MAX_TRIES = 250  # frames in a row that cannot be decoded: then it is the end
-MAX_GAP_S = 10.0  # between two frames; a longer one is a mistake, and would be as much video of no picture
+MAX_GAP_S = 4.0  # between two frames; a longer one is a mistake, and would be as much video of no picture
 
 
 class VideoFile:

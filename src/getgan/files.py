@@ -110,6 +110,19 @@ def try_lock(file: IO[Any] | int, *, unknown: bool = True) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process changes the file; the lock is its folder's. OSError, or no lock at all."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files and locks in a folder whose holders were killed, and of no living one."""
     for path in leftovers(folder, _TEMPORARY):
