@@ -276,9 +276,7 @@ def run(
     ] = False,
     view: Annotated[
         Literal["output", "side-by-side", "occlusion", "both", "all"],
-        typer.Option(
-            help="What is written for each frame; occlusion is the feature gate's map, for engineers."
-        ),
+        typer.Option(help="What is written for each frame; occlusion: the gate's map, for engineers."),
     ] = "output",
     region: Annotated[
         str, typer.Option(help="x,y,w,h in input pixels: all that is translated and shown.")
