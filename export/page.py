@@ -7,9 +7,9 @@ from html import escape
 
 from getgan.contract import Contract
 from getgan.export.record import ImageRecord, VariantRecord
+from getgan.runtime.label import TEXT
 from getgan.runtime.manifest import Export, Golden, Model, Refused, Variant
 
-LABEL = "AI-generated, not diagnostic"
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#222;
 overflow-wrap:anywhere}
@@ -38,7 +38,7 @@ def page(
         "<!doctype html><html lang=en><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width,initial-scale=1">',
         f"<title>{escape(model.name)}</title>",
-        f"<style>{STYLE}</style><h1>{escape(model.name)}</h1><p class=label>{LABEL}</p>",
+        f"<style>{STYLE}</style><h1>{escape(model.name)}</h1><p class=label>{TEXT}</p>",
         "<h2>Golden pictures</h2><p>Input, and what PyTorch in FP32 makes of it"
         f"{'; its occlusion map, white = hidden' if any(each.occlusion for each in golden) else ''}.</p>",
         *(_figure(each) for each in golden),

@@ -18,6 +18,7 @@ import msgspec
 
 from getgan.errors import DataError
 from getgan.files import read_small
+from getgan.runtime.label import TEXT
 from getgan.runtime.media.pngtext import add_texts, take_text
 
 KEYWORD = "getgan"
@@ -34,7 +35,8 @@ XMP = (
     f'Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE_TYPE}"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 )
-COMMENT = "AI-generated, not diagnostic"
+# What every PNG that a model made says of itself, for other programs.
+MARKS = {XMP_KEYWORD: XMP, "Comment": TEXT}
 
 
 class Taken(DataError):
@@ -71,7 +73,7 @@ class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 def png_with_record(data: bytes, made: Made) -> bytes:
     """A PNG file's bytes with the record, the IPTC source type and a comment inside."""
-    marked = add_texts(data, {XMP_KEYWORD: XMP, "Comment": COMMENT})
+    marked = add_texts(data, MARKS)
     made = msgspec.structs.replace(made, content=hashlib.sha256(marked).hexdigest())
     return add_texts(marked, {KEYWORD: msgspec.json.encode(made).decode()})
 
