@@ -8,20 +8,26 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from getgan.errors import BundleError
+from getgan.errors import BundleError, DeviceError
 from getgan.export.bundle import Progress, pytorch_threads
+from getgan.export.firststeps import first_steps
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
-from getgan.export.images import gate_images
-from getgan.export.record import NOT_RUN, VariantRecord
+from getgan.export.images import gate_images, judged_size
+from getgan.export.record import NOT_RUN, VariantRecord, record_from_json
 from getgan.export.reference import PyTorchReference
 from getgan.models.checkpoint import load_checkpoint
 from getgan.printing import json_text
+from getgan.runtime.backends import Graph, Unsuitable
+from getgan.runtime.backends.catalog import backend_of, candidates
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.devices import available_cores, machine
+from getgan.runtime.firstrun import first_run
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.manifest import Precision, Variant
 from getgan.runtime.metrics import max_error
 from getgan.runtime.pixels import image_from_tensor, map_from_tensor
+from getgan.runtime.selftest import golden_of
 
 # Another PyTorch or another CPU may round a pixel the other way.
 GOLDEN_LEVELS = 1
@@ -78,8 +84,9 @@ def verify_bundle(
 ) -> VerifyReport:
     """Check every hash, then judge the graph of each accepted precision here, against the checkpoint.
 
-    By the limits of this version, whatever the manifest says. BundleError for a damaged bundle, or for one of
-    another checkpoint. A figure that fails is in the report, and no error.
+    By the limits of this version, whatever the manifest says. BundleError for a damaged bundle, for one of
+    another checkpoint, or for a graph that loops or fills the memory. A figure that fails is in the report,
+    and no error.
     """
     progress("hashing the bundle", 0.0)
     bundle = Bundle.open(bundle_path)
@@ -93,6 +100,7 @@ def verify_bundle(
     contract = checkpoint.contract
     if contract != manifest.contract:
         raise BundleError(f"{bundle_path}: found {manifest.contract}; wanted {contract}: export it again")
+    _check_record(bundle)
     verdicts: list[Verdict] = []
     with pytorch_threads(threads):
         progress("translating the gate's images with PyTorch", 0.1)
@@ -108,15 +116,54 @@ def verify_bundle(
     return VerifyReport(str(bundle_path), str(checkpoint_path), hashed, golden, tuple(verdicts))
 
 
+def _check_record(bundle: Bundle) -> None:
+    """BundleError unless quality.json is the record of these variants: both state what the gate found."""
+    manifest = bundle.manifest
+    data = bundle.read(manifest.quality)
+    try:
+        record = record_from_json(data)
+    except BundleError as error:
+        raise BundleError(f"{bundle.path}: {error}") from error
+    recorded = {each.precision: each.figures for each in record.variants if each.accepted}
+    stated = {each.precision: each.figures for each in manifest.variants}
+    if record.source_sha256 != manifest.model.source_sha256 or recorded != stated:
+        raise BundleError(
+            f"{bundle.path}: found a manifest and a {manifest.quality} that state different figures or "
+            "checkpoints; wanted the record of this very bundle: export it again"
+        )
+
+
 def _judge(bundle: Bundle, variant: Variant, gate: Gate) -> VariantRecord:
     """By the graph that the variant names, whatever it is called."""
-    model = _model(bundle, variant)
-    if variant.precision == "fp32":
+    model, precision = _model(bundle, variant), variant.precision
+    fp32 = [each for each in bundle.manifest.variants if each.precision == "fp32"]
+    others = [_model(bundle, each) for each in fp32]
+    try:
+        if precision == "fp16":
+            # With fp32's, which runs so to find the node behind a refusal.
+            first_steps(bundle, *dict.fromkeys(each.graph for each in (variant, *fp32)))
+        else:
+            _run_first(bundle, variant, model, gate.threads)
+    except Unsuitable as reason:
+        return VariantRecord(precision, False, NOT_RUN, str(reason))
+    except DeviceError as error:
+        return VariantRecord(precision, False, "in a process of its own", str(error))
+    if precision == "fp32":
         return gate.judge_fp32(model)
-    if variant.precision == "bf16":
+    if precision == "bf16":
         return gate.judge_bf16(model)
-    fp32 = [_model(bundle, each) for each in bundle.manifest.variants if each.precision == "fp32"]
-    return gate.judge_fp16(model, *fp32)
+    return gate.judge_fp16(model, *others)
+
+
+def _run_first(bundle: Bundle, variant: Variant, model: OnnxModel, threads: int) -> None:
+    """Once elsewhere, as the gate will run it: a stranger's graph may loop for ever, or fill the memory."""
+    backend = {"fp32": "onnxruntime", "bf16": "openvino"}[variant.precision]
+    ways = candidates(["cpu"])
+    way = next(way for way in ways if (way.backend, way.precision) == (backend, variant.precision))
+    manifest, this = bundle.manifest, machine()
+    backend_of(way).check(way, this)
+    graph = Graph(lambda: model.data, way.precision, manifest.input, manifest.outputs, model.sha256)
+    first_run(bundle, golden_of(bundle), graph, way, this, threads or available_cores())
 
 
 def _model(bundle: Bundle, variant: Variant) -> OnnxModel:
@@ -129,10 +176,13 @@ def _model(bundle: Bundle, variant: Variant) -> OnnxModel:
 
 
 def _golden_levels(bundle: Bundle, gate: Gate) -> int:
-    """Golden outputs and maps against PyTorch's of the golden inputs."""
-    largest = 0
+    """Golden outputs and maps against PyTorch's of the golden inputs, which are no larger than the gate's."""
+    largest, most = 0, judged_size(gate.contract)
     for golden in bundle.manifest.golden:
         image = image_from_bytes(bundle.read(golden.input))
+        if max(image.shape[:2]) > most:
+            size = f"found {golden.input} of {image.shape[1]}x{image.shape[0]} pixels"
+            raise BundleError(f"{bundle.path}: {size}; wanted {most}x{most} at most: export it again")
         outputs = gate.translate(image)
         pairs = [(golden.output, image_from_tensor(outputs["face"], gate.contract.range))]
         if golden.occlusion and "occlusion" in outputs:

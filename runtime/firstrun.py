@@ -59,7 +59,9 @@ def first_run(
     size = bundle.manifest.files[bundle.manifest.variant(candidate.precision).graph].bytes
     memory_mb = BASE_MB[kind] + threads * THREAD_MB
     memory_mb += (GRAPH_TIMES * size >> 20) + (PIXEL_KB * shape[2] * shape[3] >> 10)
-    ended = run_child(
+    run_elsewhere(
+        f"{bundle.path}: its graph for {candidate}",
+        "ask who made the bundle, or name another precision or backend",
         "getgan.runtime.firstrun",
         str(bundle.path),
         graph.sha256,
@@ -69,10 +71,27 @@ def first_run(
         busy_seconds=BUSY_S[kind],
         memory_mb=memory_mb,
     )
+    remember(key, f"{candidate} ran graph {graph.sha256}")
+
+
+def run_elsewhere(
+    what: str,
+    advice: str,
+    module: str,
+    *arguments: str,
+    seconds: float,
+    busy_seconds: float,
+    memory_mb: int,
+) -> None:
+    """Run a module that prints an Answer, with limits as `run_child`; what and advice are for the message.
+
+    BundleError if it breaks one of them, DeviceError or Unsuitable if it answers so.
+    """
+    ended = run_child(module, *arguments, seconds=seconds, busy_seconds=busy_seconds, memory_mb=memory_mb)
     if ended.over_limit:
         raise BundleError(
-            f"{bundle.path}: its graph for {candidate} {ended.how} when it ran for the first time, in a "
-            "process of its own; it is not run: ask who made the bundle, or name another precision or backend"
+            f"{what} {ended.how} when it ran for the first time, in a process of its own; it is not run: "
+            f"{advice}"
         )
     if ended.how:
         raise DeviceError(f"its process {ended.how}")
@@ -81,7 +100,6 @@ def first_run(
         raise Unsuitable(answer.fault)
     if answer.fault:
         raise DeviceError(answer.fault)
-    remember(key, f"{candidate} ran graph {graph.sha256}")
 
 
 def run_here(path: str, sha256: str, candidate: Candidate, threads: int) -> Answer:

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 FLOAT, INT64, STRING, BOOL, FLOAT16 = 1, 7, 8, 9, 10
 KINDS = {"float32": FLOAT, "int64": INT64, "bool": BOOL, "float16": FLOAT16}
 IR_VERSION = 8
 OPSET = 18
+PICTURE = ("batch", 3, "h", "w")
 
 Attribute = int | str | list[int] | bytes  # bytes: a graph
 Sides = Sequence[int | str]
@@ -54,6 +56,35 @@ class GraphWriter:
         values = [_bytes(11, _value(name, *typed)) for name, typed in inputs.items()]
         values += [_bytes(12, _value(name, *typed)) for name, typed in outputs.items()]
         return self.data + _bytes(2, b"body") + b"".join(values)
+
+
+def endless(*, unused: bool = False) -> bytes:
+    """A Loop whose condition stays true; unused: no output needs it."""
+    body = GraphWriter()
+    body.add("Identity", ["going"], "still")
+    body.add("Mul", ["x", "x"], "next")
+    graph = GraphWriter()
+    graph.constant("yes", np.array(True))
+    once = body.body(
+        {"turn": ((), INT64), "going": ((), BOOL), "x": (PICTURE, FLOAT)},
+        {"still": ((), BOOL), "next": (PICTURE, FLOAT)},
+    )
+    graph.add("Loop", ["", "yes", "image"], "spare" if unused else "face", body=once)
+    if unused:
+        graph.add("Identity", ["image"], "face")
+    return graph.model({"image": PICTURE}, {"face": PICTURE})
+
+
+def huge() -> bytes:
+    """3.6 GB from one value."""
+    graph = GraphWriter()
+    graph.constant("sides", np.array([1, 1, 30000, 30000], np.int64))
+    graph.constant("axes", np.array([1, 2, 3], np.int64))
+    graph.add("ReduceMean", ["image", "axes"], "one", keepdims=1)
+    graph.add("Expand", ["one", "sides"], "large")
+    graph.add("ReduceMean", ["large", "axes"], "small", keepdims=1)
+    graph.add("Add", ["image", "small"], "face")
+    return graph.model({"image": PICTURE}, {"face": PICTURE})
 
 
 def _attribute(name: str, value: Attribute) -> bytes:

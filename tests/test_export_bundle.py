@@ -9,6 +9,7 @@ import html.parser
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -20,21 +21,26 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+from bundle_helpers import replace_file
 from export_helpers import EXAMPLES, checkpoint_of, saved
 from onnx import numpy_helper
+from onnx_helpers import endless, huge
 
 from getgan.errors import BundleError, CheckpointError, ConfigError, DataError, ExportError, OutputError
 from getgan.export import bundle as bundle_module
+from getgan.export import firststeps
 from getgan.export import folder as folder_module
 from getgan.export.bundle import ExportOptions, ExportReport, export_bundle
 from getgan.export.facts import CheckpointFacts, inspect_checkpoint, name_of
 from getgan.export.gate import Gate
-from getgan.export.record import VariantRecord, record_from_json
+from getgan.export.record import VariantRecord, json_from_record, record_from_json
 from getgan.export.reference import PyTorchReference
 from getgan.export.verify import verify_bundle
 from getgan.models.checkpoint import load_checkpoint
+from getgan.runtime import firstrun
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.images import image_from_bytes, write_image
+from getgan.runtime.devices import BF16_FLAGS, machine
+from getgan.runtime.images import bytes_from_image, image_from_bytes, write_image
 from getgan.runtime.metrics import max_error
 from getgan.runtime.pixels import image_from_tensor, map_from_tensor
 from getgan.runtime.quality import THRESHOLDS
@@ -483,6 +489,14 @@ def with_variants(folder: Path, target: Path, *variants: dict[str, Any]) -> Path
     known = {variant["precision"]: variant for variant in manifest["variants"]}
     manifest["variants"] = [{**known["fp32"], **variant} for variant in variants]
     (target / "manifest.json").write_text(json.dumps(manifest))
+    record = record_from_json((target / "quality.json").read_bytes())
+    same = [
+        msgspec.structs.replace(record.variant("fp32"), precision=v["precision"])
+        for v in manifest["variants"]
+    ]
+    replace_file(
+        target, "quality.json", json_from_record(msgspec.structs.replace(record, variants=tuple(same)))
+    )
     return target
 
 
@@ -566,6 +580,62 @@ def test_verify_finds_altered_and_exchanged_files(made: Any, tmp_path: Path) -> 
     assert not found.passed
     assert found.golden_levels > 50
     assert "export the bundle again" in found.text()
+
+
+def test_verify_finds_a_record_of_other_figures(small: Any, tmp_path: Path) -> None:
+    checkpoint, folder, _ = small
+    record = record_from_json((folder / "quality.json").read_bytes())
+    better = [
+        msgspec.structs.replace(each, figures=msgspec.structs.replace(each.figures, psnr=99.0))
+        for each in record.variants
+        if each.figures
+    ]
+    forged = json_from_record(msgspec.structs.replace(record, variants=tuple(better)))
+    for number, (data, message) in enumerate(
+        ((b"{}", "found a damaged quality.json"), (forged, "quality.json that state different figures"))
+    ):
+        bundle = with_files(folder, tmp_path / str(number), {"quality.json": data}, honest=True)
+        with pytest.raises(BundleError, match=message) as caught:
+            verify_bundle(bundle, checkpoint, quiet, 2)
+        assert str(caught.value).count(str(bundle)) == 1
+
+
+@pytest.mark.parametrize(
+    ("graph", "precision", "message"),
+    [
+        (endless(), "fp32", "its graph for onnxruntime cpu fp32 computed for 2 s when it ran for the first"),
+        (huge(), "fp32", r"its graph for onnxruntime cpu fp32 took more than \d+ MB of memory"),
+        (endless(), "bf16", "its graph for openvino cpu bf16 computed for 2 s"),
+        # A session leaves the loop out; node by node it runs.
+        (endless(unused=True), "fp16", "its graph for fp16, run node by node, computed for 2 s"),
+        (huge(), "fp16", r"its graph for fp16, run node by node, took more than \d+ MB of memory"),
+    ],
+)
+def test_verify_runs_no_graph_that_does_harm(
+    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: bytes, precision: str, message: str
+) -> None:
+    if precision == "bf16" and not set(machine().flags or ()) & set(BF16_FLAGS):
+        pytest.skip("this CPU has no bf16 instructions, so that nothing is run")
+    checkpoint, folder, _ = small
+    monkeypatch.setattr(firstrun, "BUSY_S", {"cpu": 2})
+    monkeypatch.setattr(firststeps, "BUSY_S", 2)
+    harmful = with_files(folder, tmp_path / "a", {"graphs/other.onnx": graph}, honest=True)
+    bundle = with_variants(harmful, tmp_path / "b", {"precision": precision, "graph": "graphs/other.onnx"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BundleError, match=message) as caught:
+        verify_bundle(bundle, checkpoint, quiet, 2)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 1_000_000  # kB; the graph's 3.6 GB
+
+
+def test_verify_translates_no_golden_picture_that_the_gate_would_not_make(small: Any, tmp_path: Path) -> None:
+    """PyTorch would need gigabytes for it, in this process."""
+    checkpoint, folder, report = small
+    name = report.manifest.golden[1].input
+    large = bytes_from_image(np.zeros((2048, 2048, 3), np.uint8))
+    bundle = with_files(folder, tmp_path / "b", {name: large}, honest=True)
+    with pytest.raises(BundleError, match=rf"found {name} of 2048x2048 pixels; wanted 32x32 at most"):
+        verify_bundle(bundle, checkpoint, quiet, 2)
 
 
 def test_inspect(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from backend_helpers import INSTALLED, needs_backend
 from bundle_helpers import make_bundle, network, replace_file
-from onnx_helpers import BOOL, FLOAT, INT64, STRING, GraphWriter
+from onnx_helpers import PICTURE, STRING, GraphWriter, endless, huge
 
 from getgan.errors import BundleError, DeviceError
 from getgan.runtime import firstrun
@@ -23,7 +23,6 @@ from getgan.runtime.child import run_child
 from getgan.runtime.doctor.files import cache_check
 from getgan.runtime.session import open_session
 
-PICTURE = ("batch", 3, "h", "w")
 pytestmark = needs_backend
 
 
@@ -44,33 +43,6 @@ def known(home: Path) -> list[Path]:
 
 
 # --- graphs that do harm --------------------------------------------------------------------------------
-
-
-def endless() -> bytes:
-    """A Loop whose condition stays true."""
-    body = GraphWriter()
-    body.add("Identity", ["going"], "still")
-    body.add("Mul", ["x", "x"], "next")
-    graph = GraphWriter()
-    graph.constant("yes", np.array(True))
-    once = body.body(
-        {"turn": ((), INT64), "going": ((), BOOL), "x": (PICTURE, FLOAT)},
-        {"still": ((), BOOL), "next": (PICTURE, FLOAT)},
-    )
-    graph.add("Loop", ["", "yes", "image"], "face", body=once)
-    return graph.model({"image": PICTURE}, {"face": PICTURE})
-
-
-def huge() -> bytes:
-    """3.6 GB from one value."""
-    graph = GraphWriter()
-    graph.constant("sides", np.array([1, 1, 30000, 30000], np.int64))
-    graph.constant("axes", np.array([1, 2, 3], np.int64))
-    graph.add("ReduceMean", ["image", "axes"], "one", keepdims=1)
-    graph.add("Expand", ["one", "sides"], "large")
-    graph.add("ReduceMean", ["large", "axes"], "small", keepdims=1)
-    graph.add("Add", ["image", "small"], "face")
-    return graph.model({"image": PICTURE}, {"face": PICTURE})
 
 
 def without_rank() -> bytes:
