@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
-import secrets
+import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from getgan.errors import BundleError, OutputError
-from getgan.files import write_bytes_atomic
+from getgan.files import LEFTOVER_S, remove_leftovers, temporary_beside, try_lock, write_bytes_atomic
 from getgan.runtime.bundle import SUFFIX, Bundle
 from getgan.runtime.manifest import MANIFEST_NAME
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
 NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # of an old kernel, and of some file systems
 FOREIGN_SHOWN = 3
+_TEMPORARY = re.compile(r"\.getgan-[0-9a-f]{16}\.tmp")
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -30,6 +33,8 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     with temporary_folder(output):
         pass  # os.access lets root write into /proc
     _put_back(output)
+    remove_leftovers(parent)
+    _remove_leftover_folders(parent)
     if not (output.exists() or output.is_symlink()):
         return
     if not overwrite:
@@ -66,16 +71,48 @@ def _foreign(output: Path, bundle: Bundle) -> list[str]:
 
 @contextmanager
 def temporary_folder(beside: Path) -> Iterator[Path]:
-    """A new hidden folder in the same place as `beside`, gone afterwards whatever happened."""
-    temporary = beside.parent / f".getgan-{secrets.token_hex(8)}.tmp"
+    """A new hidden folder in the same place as `beside`, gone afterwards whatever happened.
+
+    Locked meanwhile, so that a later export can tell what a killed one left behind.
+    """
+    temporary = temporary_beside(beside)
     try:
         temporary.mkdir()
     except OSError as error:
         raise OutputError(_message(beside, error)) from error
+    lock = None
     try:
+        with contextlib.suppress(OSError):  # Windows opens no folders; there nothing is locked or removed
+            lock = os.open(temporary, os.O_RDONLY)
+            try_lock(lock)
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether it has the name of a temporary file or folder of ours."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def _remove_leftover_folders(parent: Path) -> None:
+    """Temporary folders that nobody holds locked, LEFTOVER_S old: a younger one may not be locked yet."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(parent)):
+            if not _TEMPORARY.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+                continue
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime < LEFTOVER_S:
+                continue
+            with contextlib.suppress(OSError):
+                descriptor = os.open(entry.path, os.O_RDONLY)
+                try:
+                    # Without locks a living export's folder looks like a dead one's.
+                    if try_lock(descriptor, unknown=False):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

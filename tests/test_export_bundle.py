@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import html.parser
 import json
@@ -454,6 +455,51 @@ def test_kill_9_at_any_step_loses_no_bundle(small: Any, tmp_path: Path, system: 
     shutil.copytree(small[1], tmp_path / "newer")
     folder_module.move_into_place(tmp_path / "newer", output)
     assert Bundle.open(output).verify() > 0
+
+
+KILLED_INSIDE = """
+import os, sys
+from pathlib import Path
+from getgan.export.folder import temporary_folder
+
+with temporary_folder(Path(sys.argv[1])) as folder:
+    (folder / "graphs").mkdir()
+    (folder / "graphs" / "fp32.onnx").write_bytes(bytes(1000))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_next_export_removes_what_a_killed_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "net"
+    done = subprocess.run([sys.executable, "-c", KILLED_INSIDE, output], check=False)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    folder_module.check_output(output, overwrite=False)
+    assert left.exists()  # it may be of an export that has not locked it yet
+    target = tmp_path / "precious"
+    target.mkdir()
+    link = tmp_path / f".getgan-{'0' * 16}.tmp"
+    link.symlink_to(target)
+    packed = tmp_path / f".getgan-{'1' * 16}.tmp"  # a bundle that was to become one file
+    packed.write_bytes(b"half")
+    with folder_module.temporary_folder(output) as held:
+        for path in (left, held, packed):
+            os.utime(path, (1e9, 1e9))
+        os.utime(target, (1e9, 1e9))
+        with monkeypatch.context() as patch:
+            patch.setattr(fcntl, "flock", no_locks)
+            folder_module.check_output(output, overwrite=False)
+            assert left.exists() and held.exists()
+        folder_module.check_output(output, overwrite=False)
+        assert sorted(tmp_path.iterdir()) == sorted((held, link, target))
+    assert sorted(tmp_path.iterdir()) == sorted((link, target))
+
+
+def no_locks(*_: object) -> None:
+    """As a network file system without a lock service."""
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 def test_bad_input_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
