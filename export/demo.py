@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,28 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.errors import OutputError
+from getgan.errors import ConfigError, OutputError
 from getgan.export.bundle import ExportOptions, ExportReport, export_bundle
+from getgan.export.folder import FOREIGN_SHOWN, check_output, is_leftover
+from getgan.files import remove_leftovers, write_bytes_atomic
 from getgan.printing import json_text
-from getgan.runtime.images import read_image, write_image
+from getgan.runtime.images import bytes_from_image, read_image
+from getgan.runtime.media.pngtext import add_texts, take_text
+from getgan.runtime.media.record import (
+    COMMENT,
+    KEYWORD,
+    MAX_PNG_BYTES,
+    XMP,
+    XMP_KEYWORD,
+    made_of,
+)
 from getgan.runtime.run import RunOptions, RunReport, run_bundle
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 CELL = 224  # pixels each way, of the sheet
 CAPTION = 22
 MARGIN = 6
+MARKS = {XMP_KEYWORD: XMP, "Comment": COMMENT}  # of the sheet, as every output carries them
 
 
 @dataclass(frozen=True)
@@ -78,20 +91,25 @@ def run_demo(
 ) -> DemoReport:
     """Export, translate each (name, uint8 RGB picture), write the sheet; replaces what an earlier demo wrote.
 
-    Writes input/, bundle/, faces/ and demo.png under `output`. Errors as those of the commands.
+    Writes input/, bundle/, faces/ and demo.png under `output`. ConfigError, before anything is written, if
+    anything else lies there. Errors as those of the commands.
     """
     seconds: dict[str, float] = {}
     inputs, bundle, faces, sheet = (output / name for name in ("input", "bundle", "faces", "demo.png"))
     start = perf_counter()
     progress("rendering and reading the pictures", 0.0)
-    names: list[str] = []
+    files = {
+        f"{number:02d}-{name}.png": bytes_from_image(picture)
+        for number, (name, picture) in enumerate(pictures, start=1)
+    }
+    _check_own(output, files)
     try:
         inputs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {inputs}: {error.strerror}; choose another folder") from error
-    for number, (name, picture) in enumerate(pictures, start=1):
-        names.append(f"{number:02d}-{name}")
-        write_image(inputs / f"{names[-1]}.png", picture)
+    check_output(bundle, overwrite=True)
+    for name, data in files.items():
+        write_bytes_atomic(inputs / name, data)
     seconds["pictures"] = perf_counter() - start
 
     start = perf_counter()
@@ -108,11 +126,69 @@ def run_demo(
     done = run_bundle(bundle, str(inputs), faces, RunOptions(threads=threads, overwrite=True))
     seconds["start and translate"] = perf_counter() - start
 
-    pairs = [(name, read_image(inputs / f"{name}.png"), faces / f"{name}.png") for name in names]
-    write_image(sheet, contact_sheet([(n, x, read_image(y) if y.exists() else None) for n, x, y in pairs]))
+    columns = [
+        (
+            Path(name).stem,
+            read_image(inputs / name),
+            read_image(faces / name) if made_of(faces / name) else None,
+        )
+        for name in files
+    ]
+    write_bytes_atomic(sheet, add_texts(bytes_from_image(contact_sheet(columns)), MARKS))
     progress("done", 1.0)
     page = bundle / exported.manifest.page
     return DemoReport(exported, done, str(inputs), str(sheet), str(page), seconds)
+
+
+def _check_own(output: Path, files: dict[str, bytes]) -> None:
+    """ConfigError, which names them, if anything lies in output that no demo with these inputs wrote."""
+    if not os.path.lexists(output):
+        return
+    if not output.is_dir():
+        raise ConfigError(f"{output} is no folder; wanted a new one for the demo, or that of an earlier demo")
+    try:
+        foreign = [name for path in sorted(output.iterdir()) for name in _foreign(path, files)]
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be read ({error.strerror}); choose another folder") from error
+    if foreign:
+        more = f" and {len(foreign) - FOREIGN_SHOWN} more" if len(foreign) > FOREIGN_SHOWN else ""
+        found = ", ".join(foreign[:FOREIGN_SHOWN])
+        raise ConfigError(
+            f"{output} holds what this demo did not write ({found}{more}), so nothing in it is replaced; "
+            "choose another folder or move that away"
+        )
+    check_output(output / "bundle", overwrite=True)
+    remove_leftovers(output / "input")
+
+
+def _foreign(path: Path, files: dict[str, bytes]) -> list[str]:
+    """What is not the demo's of one thing in its folder; of a bundle `check_output` tells."""
+    if path.name in ("bundle", ".getgan-bundle.old") or is_leftover(path):
+        return []
+    if path.is_symlink() or path.is_dir() != (path.name in ("input", "faces")):
+        return [path.name]
+    if path.name == "input":
+        theirs = [each for each in sorted(path.iterdir()) if not is_leftover(each)]
+        return [f"input/{each.name}" for each in theirs if not _holds(each, files.get(each.name))]
+    if path.name == "faces":
+        theirs = [path / name for name in files if os.path.lexists(path / name)]
+        return [f"faces/{each.name}" for each in theirs if made_of(each) is None]
+    return [] if path.name == "demo.png" and _is_sheet(path) else [path.name]
+
+
+def _holds(path: Path, data: bytes | None) -> bool:
+    if data is None or path.is_symlink() or not path.is_file() or path.stat().st_size != len(data):
+        return False
+    return path.read_bytes() == data
+
+
+def _is_sheet(path: Path) -> bool:
+    """Whether it carries our marks, and is no output of a run, which has a record besides."""
+    if not path.is_file() or path.stat().st_size > MAX_PNG_BYTES:
+        return False
+    data = path.read_bytes()
+    found = {keyword: (take_text(data, keyword) or ("",))[0] for keyword in MARKS}
+    return found == MARKS and take_text(data, KEYWORD) is None
 
 
 def contact_sheet(columns: list[tuple[str, Image, Image | None]]) -> Image:
