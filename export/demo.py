@@ -20,11 +20,9 @@ from getgan.printing import json_text
 from getgan.runtime.images import bytes_from_image, read_image
 from getgan.runtime.media.pngtext import add_texts, take_text
 from getgan.runtime.media.record import (
-    COMMENT,
     KEYWORD,
+    MARKS,
     MAX_PNG_BYTES,
-    XMP,
-    XMP_KEYWORD,
     made_of,
 )
 from getgan.runtime.run import RunOptions, RunReport, run_bundle
@@ -33,7 +31,6 @@ Image = NDArray[np.uint8]  # (H, W, 3) RGB
 CELL = 224  # pixels each way, of the sheet
 CAPTION = 22
 MARGIN = 6
-MARKS = {XMP_KEYWORD: XMP, "Comment": COMMENT}  # of the sheet, as every output carries them
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from getgan.errors import ConfigError, OutputError
 from getgan.export.demo import DemoReport, run_demo
 from getgan.runtime.images import bytes_from_image, read_image, write_image
 from getgan.runtime.media.pngtext import take_text
-from getgan.runtime.media.record import COMMENT, DIGITAL_SOURCE_TYPE, XMP_KEYWORD, made_of
+from getgan.runtime.media.record import DIGITAL_SOURCE_TYPE, MARKS, XMP_KEYWORD, made_of
 
 PICTURES = [("smooth", sample(48)), ("noise", noise(48))]
 LEFT = f".getgan-{'0' * 16}.tmp"
@@ -40,7 +40,7 @@ def test_the_sheet_says_that_it_was_made_by_ai(done: tuple[Path, Path]) -> None:
     sheet = (done[1] / "demo.png").read_bytes()
     xmp, comment = take_text(sheet, XMP_KEYWORD), take_text(sheet, "Comment")
     assert xmp is not None and DIGITAL_SOURCE_TYPE in xmp[0]
-    assert comment is not None and comment[0] == COMMENT
+    assert comment is not None and comment[0] == MARKS["Comment"]
     assert read_image(done[1] / "demo.png").std() > 20
 
 
