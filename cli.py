@@ -127,7 +127,13 @@ def evaluate(
     """Compare checkpoints on synthetic faces whose truth is known: table, JSON, and a page with pictures."""
     with imports("train"):
         from getgan.runtime.console import ShareLine
-        from getgan.training.evaluation import Entry, EvaluationOptions, table, write_page
+        from getgan.training.evaluation import (
+            Entry,
+            EvaluationOptions,
+            refuse_foreign_page,
+            table,
+            write_page,
+        )
         from getgan.training.evaluation import evaluate as compare
 
     entries = [Entry(label or _label_of(path), Path(path)) for label, path in map(_labelled, checkpoints)]
@@ -139,6 +145,8 @@ def evaluate(
         threads=threads,
         perceptual=perceptual,
     )
+    if output is not None:
+        refuse_foreign_page(output)
     with ShareLine(quiet=json) as line:
         report = compare(entries, options, line.share)
     # The table first: a page that cannot be written must not cost the minutes that the figures took.

@@ -125,6 +125,15 @@ def test_evaluate_refuses_what_is_no_checkpoint(run: Path, tmp_path: Path, name:
     assert not (tmp_path / "page").exists()
 
 
+def test_evaluate_refuses_a_foreign_page_before_its_minutes(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    done = getgan("evaluate", run / "last.safetensors", "-o", tmp_path, "--scenes", "4")
+    assert done.returncode == 1
+    assert "index.html is there already" in one_line(done)
+    assert done.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
 def test_faces_writes_a_data_set_that_can_be_trained_on(tmp_path: Path) -> None:
     made = getgan("faces", "--dataset", "-o", tmp_path / "d", "--size", "40", "--count", "3")
     assert made.returncode == 0, made.stderr

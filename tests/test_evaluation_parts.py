@@ -279,6 +279,29 @@ def test_the_folder_holds_page_document_and_pictures(tmp_path: Path) -> None:
         write_page(report, tmp_path / "file" / "folder")
 
 
+@pytest.mark.parametrize("name", ["index.html", "report.json", "pictures.png"])
+@pytest.mark.parametrize("beside", ["", "[]", '{"schema": "other"}', "\x00", "[" * 100_000])
+def test_a_page_replaces_no_file_but_an_earlier_evaluation(tmp_path: Path, name: str, beside: str) -> None:
+    if beside:
+        (tmp_path / "report.json").write_text(beside)
+    (tmp_path / name).write_text(beside or "mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(OutputError, match=r"is there already.*choose another folder"):
+        write_page(a_report(a_column("a")), tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_page_replaces_an_earlier_one(tmp_path: Path) -> None:
+    """Also one of another version, and one that was cut off after its first file."""
+    write_page(a_report(a_column("a")), tmp_path)
+    (tmp_path / "index.html").unlink()
+    (tmp_path / "report.json").write_text('{"schema": "getgan-evaluation", "version": 99}')
+    report = a_report(a_column("b"))
+    write_page(report, tmp_path)
+    assert report_from_json((tmp_path / "report.json").read_text("utf-8")) == report
+    assert ">b</th>" in (tmp_path / "index.html").read_text("utf-8")
+
+
 def test_a_report_without_pictures_has_none(tmp_path: Path) -> None:
     report = report_from_json(a_report(a_column("a")).to_json())
     write_page(report, tmp_path)

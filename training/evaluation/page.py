@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -11,10 +13,11 @@ from getgan.errors import OutputError
 from getgan.files import write_bytes_atomic
 from getgan.runtime.images import bytes_from_image
 from getgan.training.evaluation.pictures import sheet
-from getgan.training.evaluation.report import Column, Gallery, Picture, Report
+from getgan.training.evaluation.report import SCHEMA, Column, Gallery, Picture, Report
 from getgan.training.evaluation.rows import METRICS, NOTES, Metric
 from getgan.training.evaluation.table import cell_text, interval_text, reasons
 
+PAGE, DOCUMENT, PICTURES = "index.html", "report.json", "pictures.png"
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfc; --soft: #5a5a5a; --line: #d5d5d2;
   --band: #f1f1ee; --alarm: #a30d0d; }
@@ -48,16 +51,36 @@ BETTER = {"higher": ("↑", "higher is better"), "lower": ("↓", "lower is bett
 def write_page(report: Report, folder: Path) -> Path:
     """Write index.html, report.json and pictures.png into the folder, each atomically; the page's path."""
     folder = Path(folder)
+    refuse_foreign_page(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot make the folder {folder}: {reason}; choose another with -o") from error
-    write_bytes_atomic(folder / "report.json", (report.to_json() + "\n").encode())
+    # First of all, because it says whose the others are.
+    write_bytes_atomic(folder / DOCUMENT, (report.to_json() + "\n").encode())
     if report.galleries:
-        write_bytes_atomic(folder / "pictures.png", bytes_from_image(sheet(report.galleries)))
-    write_bytes_atomic(folder / "index.html", page(report).encode())
-    return folder / "index.html"
+        write_bytes_atomic(folder / PICTURES, bytes_from_image(sheet(report.galleries)))
+    write_bytes_atomic(folder / PAGE, page(report).encode())
+    return folder / PAGE
+
+
+def refuse_foreign_page(folder: Path) -> None:
+    """Raise OutputError if a name of the page is taken and the folder's report.json is no evaluation's."""
+    taken = [name for name in (PAGE, DOCUMENT, PICTURES) if os.path.lexists(folder / name)]
+    if taken and not _is_evaluation(folder / DOCUMENT):
+        raise OutputError(
+            f"{folder / taken[0]} is there already, and no {DOCUMENT} of getgan evaluate says that it may be "
+            "replaced; choose another folder with -o"
+        )
+
+
+def _is_evaluation(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("schema") == SCHEMA
 
 
 def page(report: Report) -> str:
