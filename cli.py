@@ -85,7 +85,8 @@ def train(
     with imports("train"):
         from getgan.training.config import load_config
         from getgan.training.console import Console
-        from getgan.training.loop import CONFIG, Trainer
+        from getgan.training.folder import CONFIG
+        from getgan.training.loop import Trainer
         from getgan.training.processes import is_first_process
 
     folders = [f'data.root="{data.as_posix()}"', "data.kind=folders"] if data else []

@@ -34,7 +34,8 @@ from training_helpers import (
 from getgan.errors import ConfigError, OutputError, TrainingError
 from getgan.models.checkpoint import load_checkpoint, save_checkpoint
 from getgan.training.config import TrainConfig, config_to_toml_text, load_config
-from getgan.training.loop import CONFIG, LOG, STATE, Summary, Trainer
+from getgan.training.folder import CONFIG, LOG, STATE
+from getgan.training.loop import Summary, Trainer
 
 # New processes as quick as forks: PyTorch is loaded once, in a server that never ran any of it.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -206,7 +207,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state(tmp_path: P
     trainer = Trainer(config, folder, Stopping(99), resume=True)
     with torch.no_grad():
         next(trainer.method.nets["reverse"].parameters()).fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"not finite at iteration 3.*--resume"):
+    with pytest.raises(TrainingError, match=r"not finite at iteration 3.*--start-from .*last\.safetensors"):
         trainer.run()
     assert before == {name: (folder / name).read_bytes() for name in before}
     assert not list(folder.rglob("*.tmp"))
@@ -226,6 +227,7 @@ def test_resuming_with_other_options_names_the_first(tmp_path: Path) -> None:
                 from_folders(tmp_path / "data", "optim.iterations=1", option), tmp_path / "run", resume=True
             )
         assert there in str(error.value)
+        assert f"--start-from {tmp_path / 'run' / 'last.safetensors'}" in str(error.value)
     assert (tmp_path / "run" / STATE).read_bytes() == state
 
 
@@ -234,28 +236,6 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     train(config, tmp_path / "run")
     with pytest.raises(TrainingError, match="holds a run already; add --resume"):
         train(config, tmp_path / "run")
-
-
-@pytest.mark.parametrize("damage", ["empty", "noise", "cut", "tensor", "other version"])
-def test_a_state_that_is_none_is_refused(tmp_path: Path, damage: str) -> None:
-    config = from_folders(tmp_path / "data", "optim.iterations=1")
-    folder = tmp_path / "run"
-    train(config, folder)
-    state = folder / STATE
-    whole = state.read_bytes()
-    if damage == "tensor":
-        torch.save({"weight": torch.zeros(3)}, state)
-    elif damage == "other version":
-        document = torch.load(state, weights_only=True)
-        torch.save({key: 99 if isinstance(value, int) else value for key, value in document.items()}, state)
-    else:
-        state.write_bytes({"empty": b"", "noise": b"noise" * 99, "cut": whole[: len(whole) // 2]}[damage])
-    damaged = state.read_bytes()
-    with pytest.raises(TrainingError) as error:
-        train(config, folder, resume=True)
-    assert str(state) in str(error.value)
-    assert "\n" not in str(error.value)
-    assert state.read_bytes() == damaged
 
 
 def test_devices_and_precisions_that_cannot_work_are_refused(tmp_path: Path) -> None:
@@ -324,6 +304,24 @@ def test_a_time_limit_stops_the_run_with_its_state(tmp_path: Path) -> None:
     assert (summary.iteration, summary.of, summary.folder) == (done, 100000, str(tmp_path / "run"))
     assert Summary(**json.loads(summary.to_json())) == summary
     assert f"{done:,} of 100,000" in summary.text()
+
+
+def test_the_summary_says_how_often_the_watch_looked(tmp_path: Path) -> None:
+    """A run of six iterations was looked at once, which is no proof of anything."""
+    short = train(from_folders(tmp_path / "data", "optim.iterations=6"), tmp_path / "short")
+    assert short.summary().text().splitlines()[0].endswith(" at the only look")
+    often = from_folders(
+        tmp_path / "data", "optim.iterations=6", "run.probe_every=2", "run.checkpoint_every=4"
+    )
+    with pytest.raises(InterruptedError):
+        train(often, tmp_path / "often", stop_at=5)
+    looked = train(often, tmp_path / "often", resume=True).summary()
+    assert looked.looks == 3
+    healthy = dataclasses.replace(looked, collapsed=False)
+    assert "; no collapse at the last of 3 looks\n" in healthy.text()
+    assert "; COLLAPSED at the last of 3 looks\n" in dataclasses.replace(looked, collapsed=True).text()
+    never = dataclasses.replace(looked, looks=0)
+    assert "never looked for a collapse" in never.text()
 
 
 def test_losses_in_the_log_are_means_since_the_last_line(tmp_path: Path) -> None:

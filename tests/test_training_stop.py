@@ -16,7 +16,8 @@ from training_helpers import from_folders, log_of, same, state_of, train
 from getgan.errors import TrainingError
 from getgan.training.config import config_to_toml_text
 from getgan.training.console import Console
-from getgan.training.loop import CONFIG, STATE, Trainer
+from getgan.training.folder import CONFIG, STATE
+from getgan.training.loop import Trainer
 
 
 class Signalling(Console):
@@ -62,7 +63,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     trainer = Trainer(config, tmp_path / "run", Signalling(2, signal.SIGTERM, signal.SIGTERM), resume=False)
     with pytest.raises(KeyboardInterrupt):
         trainer.run()
-    assert not (tmp_path / "run" / STATE).exists()
+    assert state_of(tmp_path / "run")["progress"]["iteration"] == 0
 
 
 def test_a_signal_in_the_last_iteration_changes_nothing(

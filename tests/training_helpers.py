@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from getgan.errors import GetganError
 from getgan.training.config import TrainConfig, load_config
 from getgan.training.console import Console
-from getgan.training.loop import LOG, STATE, Trainer
+from getgan.training.folder import LOG, STATE
+from getgan.training.loop import Trainer
 from getgan.training.methods import Method
 
 TINY = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -25,6 +24,18 @@ from getgan.models.generator import Generator
 from getgan.printing import json_text
 from getgan.training.config import TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
+from getgan.training.folder import (
+    BEST,
+    CONFIG,
+    LAST,
+    LOG,
+    SAMPLES,
+    STATE,
+    SUFFIXES,
+    log_up_to,
+    refuse_foreign_files,
+    with_its_weights,
+)
 from getgan.training.methods import Method, build_method
 from getgan.training.processes import join_processes
 from getgan.training.samples import write_sample
@@ -37,10 +48,6 @@ from getgan.training.watch import Reading, Watch
 if TYPE_CHECKING:
     from getgan.training.console import Console
 
-STATE = "run.state.pt"
-LOG = "log.jsonl"
-CONFIG = "config.toml"
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -51,7 +58,8 @@ class Summary:
     of: int
     minutes: float
     best_iteration: int
-    collapsed: bool
+    looks: int  # of the watch for collapse
+    collapsed: bool  # at the last of them
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -60,9 +68,11 @@ class Summary:
     def text(self) -> str:
         """Two lines for people."""
         best = f"best.safetensors (iteration {self.best_iteration:,}) and " if self.best_iteration else ""
-        state = "COLLAPSED at the end" if self.collapsed else "no collapse seen"
+        looks = "the only look" if self.looks == 1 else f"the last of {self.looks:,} looks"
+        state = f"{'COLLAPSED' if self.collapsed else 'no collapse'} at {looks}"
+        watch = state if self.looks else "never looked for a collapse"
         return (
-            f"{self.iteration:,} of {self.of:,} iterations in {self.minutes:.1f} minutes; {state}\n"
+            f"{self.iteration:,} of {self.of:,} iterations in {self.minutes:.1f} minutes; {watch}\n"
             f"{self.folder}: {best}last.safetensors, samples/, {LOG}"
         )
 
@@ -89,15 +99,18 @@ class Trainer:
             raise ConfigError("run.precision is fp16 on a CPU; wanted fp32 or bf16, or a GPU")
         torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
         state = folder / STATE
-        if state.exists() and not resume:
+        self._resumed = state.exists()
+        if self._resumed and not resume:
             raise TrainingError(
                 f"{folder} holds a run already; add --resume to go on with it, or name another"
             )
-        if state.exists() and start is not None:
+        if self._resumed and start is not None:
             raise TrainingError(
                 f"{folder} holds a run with weights of its own; leave --start-from out to go on with it, "
                 "or name another folder"
             )
+        if not self._resumed:
+            refuse_foreign_files(folder)
         domains = open_domains(config.data)
         self.batches = Batches(
             config.data, domains, config.optim.batch, config.run.seed, self.rank, self.world
@@ -109,7 +122,7 @@ class Trainer:
             self.progress.started_from = start_from(self.method, start)
         self.ema = copy.deepcopy(self.method.nets["forward"]) if config.optim.ema else None
         self._identity = _identity_of(config)
-        if resume and state.exists():
+        if self._resumed:
             self.progress = load_state(state, self.method, self.ema, self._identity)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
@@ -117,8 +130,7 @@ class Trainer:
 
     def run(self) -> Progress:
         """Train to the last iteration or to the time limit; the state is on disk afterwards."""
-        if self.rank == 0:
-            self._prepare_folder()
+        self._prepare_folder()
         self.console.start(
             self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
         )
@@ -140,6 +152,7 @@ class Trainer:
             self.config.optim.iterations,
             round(done.seconds / 60, 2),
             done.best_iteration,
+            done.looks,
             done.collapsed,
         )
 
@@ -210,8 +223,8 @@ class Trainer:
         broken = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
         if broken:
             raise TrainingError(
-                f"the loss {broken[0]} is not finite at iteration {self.progress.iteration}; "
-                f"the last good state is in {self.folder / STATE}: lower optim.lr or use fp32, then --resume"
+                f"the loss {broken[0]} is not finite at iteration {self.progress.iteration}; the last good "
+                f"state is kept: lower optim.lr or use fp32, and {with_its_weights(self.folder)}"
             )
         self._write_log({"losses": {name: round(value, 6) for name, value in means.items()}})
         self.console.losses(means)
@@ -232,7 +245,7 @@ class Trainer:
 
     def _sample(self) -> None:
         if self.rank == 0:
-            path = self.folder / "samples" / f"{self.progress.iteration:07d}.png"
+            path = self.folder / SAMPLES / f"{self.progress.iteration:07d}.png"
             generator, reverse = self.generator, self.reverse
             with _evaluating(generator, reverse):
                 write_sample(path, generator, reverse, self.watch.inputs, self.numerics.device)
@@ -247,11 +260,12 @@ class Trainer:
         self.console.reading(reading)
         if reading.collapsed and not self.progress.collapsed:
             self.console.collapsed(self.progress.iteration, reading, self.progress.best_iteration)
+        self.progress.looks += 1
         self.progress.collapsed = reading.collapsed
         if not reading.collapsed and reading.score > self.progress.best_score:
             self.progress.best_score = reading.score
             self.progress.best_iteration = self.progress.iteration
-            self._save_checkpoint("best", reading)
+            self._save_checkpoint(BEST, reading)
 
     def _translate(self, x: Tensor) -> Tensor:
         translate = self.generator.translate
@@ -259,9 +273,12 @@ class Trainer:
         return torch.cat(parts)
 
     def _save(self) -> None:
-        save_state(self.folder / STATE, self.method, self.ema, self.progress, self._identity)
+        self._save_state()
         if self.rank == 0:
-            self._save_checkpoint("last", None)
+            self._save_checkpoint(LAST, None)
+
+    def _save_state(self) -> None:
+        save_state(self.folder / STATE, self.method, self.ema, self.progress, self._identity)
 
     def _save_checkpoint(self, name: str, reading: Reading | None) -> None:
         best = "" if reading is None else f"best of the run by the watch's score, {reading.score:.4g}"
@@ -275,29 +292,31 @@ class Trainer:
             created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             notes=notes,
         )
-        for net, suffix in ((self.generator, ""), (self.reverse, ".reverse")):
+        for net, suffix in zip((self.generator, self.reverse), SUFFIXES, strict=True):
             contract = net.contract(self.config.data.size)
             checkpoint = Checkpoint(net.arch, net.config, net.state_dict(), contract, provenance)
-            save_checkpoint(checkpoint, self.folder / f"{name}{suffix}.safetensors")
+            save_checkpoint(checkpoint, self.folder / f"{name}{suffix}")
 
     def _prepare_folder(self) -> None:
-        """Make the folder, and cut the log back to where the state stands."""
-        try:
-            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot make {self.folder}: {error.strerror}; choose another with -o"
-            ) from error
+        """Make the folder, its state first: that says whose it is; cut the log back to where it stands."""
+        kept: list[str] = []
+        if self.rank == 0:
+            kept = log_up_to(self.folder, self.progress.iteration) if self._resumed else []
+            self._make(self.folder)
+        if not self._resumed:
+            # Every rank waits here for the others: by now all have looked into the folder as it was.
+            self._save_state()
+        if self.rank != 0:
+            return
+        self._make(self.folder / SAMPLES)
         write_bytes_atomic(self.folder / CONFIG, config_to_toml_text(self.config).encode())
-        log = self.folder / LOG
-        kept = []
-        if log.exists():
-            kept = [
-                line
-                for line in log.read_text().splitlines()
-                if _iteration_of(line) <= self.progress.iteration
-            ]
-        write_bytes_atomic(log, "".join(f"{line}\n" for line in kept).encode())
+        write_bytes_atomic(self.folder / LOG, "".join(f"{line}\n" for line in kept).encode())
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {folder}: {error.strerror}; choose another with -o") from error
 
     def _write_log(self, entry: dict[str, object]) -> None:
         if self.rank != 0:
@@ -310,14 +329,6 @@ class Trainer:
             raise OutputError(
                 f"cannot write {self.folder / LOG}: {error.strerror}; free space, then --resume"
             ) from error
-
-
-def _iteration_of(line: str) -> float:
-    """The iteration of a log line; a torn last line counts as past the end."""
-    try:
-        return float(json.loads(line)["iteration"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
 
 
 def _identity_of(config: TrainConfig) -> str:

@@ -82,10 +82,16 @@ class Updates:
             "scaler": self.scaler.state_dict(),
         }
 
+    @property
+    def parameters(self) -> dict[str, list[nn.Parameter]]:
+        """What each optimizer moves, by its name in `state`."""
+        return {"adam_g": self.generators, "adam_d": self.discriminators}
+
     def load_state(self, state: dict[str, dict[str, object]]) -> None:
-        """Take up what `state` gave."""
-        self.adam_g.load_state_dict(state["adam_g"])
-        self.adam_d.load_state_dict(state["adam_d"])
+        """Take up what `state` gave; rates and betas are the config's."""
+        for name, adam in (("adam_g", self.adam_g), ("adam_d", self.adam_d)):
+            groups = adam.state_dict()["param_groups"]
+            adam.load_state_dict({"state": state[name]["state"], "param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
 
 
