@@ -130,7 +130,9 @@ def _tiff(data: bytes) -> Container:
     tags = _TIFF_TAGS + (_TILES if 324 in found else _STRIPS)
     entries = {tag: entry for tag, entry in sorted(found.items()) if tag in tags}
     values = {tag: _values(data, order, entry) for tag, entry in entries.items()}
-    if any(len(values[tag]) != 1 for tag in _ONE_VALUE if tag in values):
+    # Values that lie upon each other may be longer together than the file; Pillow warns of that on stderr.
+    total = sum(len(values[tag]) * struct.calcsize(_INTEGERS[_kind(order, entries[tag])]) for tag in values)
+    if total > len(data) or any(len(values[tag]) != 1 for tag in _ONE_VALUE if tag in values):
         raise DataError("TIFF file is damaged; copy it again")
     _check_tiff({tag: value[0] for tag, value in values.items() if value}, values)
     gap = bytes(len(data) % 2)
@@ -176,6 +178,12 @@ def _directory(data: bytes, order: str, start: int) -> dict[int, bytes]:
         struct.unpack_from("12x", data, place)
         found.setdefault(tag, data[place : place + 12])
     return found
+
+
+def _kind(order: str, entry: bytes) -> int:
+    """The type of an entry's values."""
+    kind: int = struct.unpack(order + "2xH8x", entry)[0]
+    return kind
 
 
 def _values(data: bytes, order: str, entry: bytes) -> tuple[int, ...]:

@@ -149,7 +149,7 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(bundle: Path, scans: Pa
         (["inspect", "gone"], "gone: is missing; wanted a checkpoint file or a bundle"),
         (
             ["export", "scans", "-o", "o"],
-            "torch, onnx, onnxscript, safetensors, which are not installed: pip install 'getgan[export]'",
+            "safetensors, which are not installed: pip install 'getgan[export]'",
         ),
         (["train"], "needs torch, safetensors, which are not installed: pip install 'getgan[train]'"),
         (["evaluate", "scans"], "needs torch, safetensors, which are not installed"),

@@ -352,3 +352,16 @@ def test_images_are_listed_in_natural_order(tmp_path: Path) -> None:
         list_images(tmp_path / "gone")
     with pytest.raises(DataError, match="is no folder"):
         list_images(tmp_path / "notes.txt")
+
+
+def test_a_tiff_whose_values_lie_upon_each_other_is_damaged(capfd: pytest.CaptureFixture[str]) -> None:
+    """Found by fuzzing: Pillow warned of it on stderr."""
+    data = bytearray(saved(Image.fromarray(np.zeros((48, 64), np.uint8)).convert("P"), "TIFF"))
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", data, entry)[0] == 258:  # bits: a thousand of them, where others lie
+            struct.pack_into("<HII", data, entry + 2, 3, len(data) // 2 - 400, 8)
+    with pytest.raises(DataError, match="TIFF file is damaged"):
+        image_from_bytes(bytes(data))
+    assert capfd.readouterr().err == ""
