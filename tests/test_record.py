@@ -182,6 +182,17 @@ def test_an_input_that_fails_now_does_not_keep_its_old_face(tmp_path: Path) -> N
     assert summary.exit_code == 1
 
 
+def test_what_lies_beside_a_removed_face_stays(tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", ["a.png"])
+    run(tmp_path / "in", tmp_path / "out")
+    foreign = tmp_path / "out" / "a.png.getgan.json"
+    foreign.write_text("of somebody")
+    write_image(tmp_path / "in" / "a.png", picture(0))  # the guard refuses it now
+    summary = run(tmp_path / "in", tmp_path / "out", overwrite=True)
+    assert "the older a.png was removed" in summary.failures[0].reason
+    assert list(contents(tmp_path / "out")) == [foreign.name]
+
+
 def test_refusals_alone_have_their_own_exit_code(tmp_path: Path) -> None:
     write_folder(tmp_path / "in", ["a.png"])
     write_image(tmp_path / "in" / "b.png", picture(0))

@@ -24,7 +24,7 @@ from getgan.runtime.media.pngtext import add_texts, take_text
 KEYWORD = "getgan"
 SIDECAR_SUFFIX = ".getgan.json"
 MAX_SIDECAR_BYTES = 1 << 16
-MAX_PNG_BYTES = 1 << 29  # as an input may have; what is larger was not written here
+MAX_PNG_BYTES = 1 << 29  # what is larger was not written here
 # IPTC's word for "created by a trained model": https://cv.iptc.org/newscodes/digitalsourcetype/
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP_KEYWORD = "XML:com.adobe.xmp"
@@ -184,5 +184,6 @@ class Stamp:
             return False
         with contextlib.suppress(OSError):
             path.unlink()
-            sidecar_of(path).unlink(missing_ok=True)
+            if path.suffix.lower() != ".png":  # beside a PNG, a file of that name is somebody else's
+                sidecar_of(path).unlink()
         return not os.path.lexists(path)
