@@ -110,12 +110,6 @@ def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
     return parts, str(path)
 
 
-def size_from_header(data: bytes) -> tuple[int, int]:
-    """Height and width as stored, not decoded; DataError for what is no image, cut off or too large."""
-    width, height = _opened(container(data)).size
-    return height, width
-
-
 def read_file(path: Path) -> bytes:
     """An image file's bytes, at most MAX_BYTES; the DataError does not say which file it was."""
     try:

@@ -37,7 +37,6 @@ from getgan.runtime.images import (
     image_from_bytes,
     list_images,
     read_image,
-    size_from_header,
     write_image,
 )
 
@@ -64,11 +63,6 @@ def test_what_is_written_is_read_back(suffix: str, picture: NDArray[np.uint8], t
 def test_jpeg_is_close(picture: NDArray[np.uint8], tmp_path: Path) -> None:
     write_image(tmp_path / "a.JPG", picture)
     assert np.abs(read_image(tmp_path / "a.JPG").astype(int) - picture).mean() < 4
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_header_tells_the_size(suffix: str, picture: NDArray[np.uint8]) -> None:
-    assert size_from_header(bytes_from_image(picture, suffix)) == (24, 40)
 
 
 def test_grey_alpha_and_16_bit_become_8_bit_rgb(picture: NDArray[np.uint8]) -> None:

@@ -252,6 +252,15 @@ def test_a_video_has_its_record_beside_it(tmp_path: Path) -> None:
     assert "the face of another picture" in told[0].reason
 
 
+def test_a_video_does_not_replace_a_foreign_file_beside_it(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.avi", 4)
+    foreign = tmp_path / "o.avi.getgan.json"
+    foreign.write_text("of somebody")
+    summary = run(tmp_path / "a.avi", tmp_path / "o.avi")
+    assert "is no record of getgan's" in summary.stopped and summary.exit_code == 1
+    assert foreign.read_text() == "of somebody" and (tmp_path / "o.avi").exists()
+
+
 def test_texts_of_a_png() -> None:
     data = bytes_from_image(picture())
     marked = add_texts(data, {"a": "한글", "b": "x"})

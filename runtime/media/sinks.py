@@ -205,6 +205,9 @@ class VideoFileSink:
                 content = sha256_of_file(path)
             except OSError as error:
                 raise OutputError(f"cannot read {path} again: {error.strerror}; check its folder") from error
+            if os.path.lexists(sidecar_of(path)) and not is_record(sidecar_of(path)):
+                beside = f"{sidecar_of(path)} is there already, and is no record of getgan's"
+                raise OutputError(f"{beside}: {path} has none; move it away")
             record = sidecar_bytes(self._stamp.made(self._input, 0), content)
             write_bytes_atomic(sidecar_of(path), record)
         if closed.complaint:
