@@ -18,7 +18,7 @@ import pytest
 import getgan
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("benchmarks", "clinic", "export", "models", "runtime", "training")
+ROOMS = ("benchmarks", "clinic", "commands", "export", "models", "runtime", "training")
 LINKS = {f"src/getgan/{name}": f"../../{name}" for name in (*ROOMS, "cli.py", "docs")}
 
 
@@ -140,6 +140,7 @@ FORBIDDEN = [
     ("clinic", "import torch"),
     ("benchmarks", "import getgan.clinic"),
     ("runtime", "import getgan.cli"),
+    ("benchmarks", "import getgan.commands"),
 ]
 
 

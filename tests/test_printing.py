@@ -68,7 +68,7 @@ def test_every_report_is_written_by_the_one_helper() -> None:
         "training/config.py",  # a TOML string
         "training/evaluation/report.py",  # strict by itself
     }
-    rooms = ("benchmarks", "clinic", "export", "models", "runtime", "training")
+    rooms = ("benchmarks", "clinic", "commands", "export", "models", "runtime", "training")
     found = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "cli.py", *(path for room in rooms for path in (ROOT / room).rglob("*.py")))

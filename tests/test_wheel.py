@@ -20,7 +20,7 @@ from getgan.runtime.images import read_image, write_image
 
 pytestmark = pytest.mark.wheel
 
-ROOMS = {"benchmarks", "clinic", "export", "models", "runtime", "training"}
+ROOMS = {"benchmarks", "clinic", "commands", "export", "models", "runtime", "training"}
 SITE = Path(sysconfig.get_path("purelib")).resolve()
 
 

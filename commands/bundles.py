@@ -1,0 +1,112 @@
+"""inspect, export, verify, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from getgan.commands.common import Json, Threads, imports, tell
+from getgan.errors import DataError
+
+if TYPE_CHECKING:
+    from getgan.contract import Output
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Checkpoint file, or bundle (folder or .getgan file).")],
+    json: Json = False,
+) -> None:
+    """Say what a checkpoint or a bundle is: network, image sizes, provenance, precisions."""
+    from getgan.runtime.bundle import SUFFIX
+
+    if not path.exists():
+        raise DataError(f"{path}: is missing; wanted a checkpoint file or a bundle")
+    if path.is_dir() or path.suffix == SUFFIX:
+        from getgan.runtime.facts import inspect_bundle
+
+        tell(inspect_bundle(path), json)
+        return
+    with imports("export"):
+        from getgan.export.facts import inspect_checkpoint
+    tell(inspect_checkpoint(path), json)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Bundle: a new folder, or one file if it ends in .getgan.")
+    ],
+    occlusion: Annotated[
+        bool, typer.Option("--occlusion", help="Also give the gate's occlusion map, 1 - s.")
+    ] = False,
+    with_error: Annotated[
+        bool, typer.Option("--with-error", help="Also give y_e, the error branch's picture: for research.")
+    ] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of own images that the gate shall judge too; none is kept.")
+    ] = None,
+    threads: Threads = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Checkpoint to bundle: ONNX in FP32, FP16 and bf16, each let in only if it gives PyTorch's pictures."""
+    with imports("export"):
+        from getgan.export.bundle import ExportOptions, export_bundle
+        from getgan.runtime.console import ShareLine
+        from getgan.runtime.images import list_images
+
+    outputs: list[Output] = ["face"]
+    outputs += ["occlusion"] if occlusion else []
+    outputs += ["error"] if with_error else []
+    options = ExportOptions(
+        outputs=tuple(outputs),
+        images=tuple(list_images(images)) if images else (),
+        overwrite=overwrite,
+        threads=threads,
+    )
+    with ShareLine(quiet=json) as line:
+        report = export_bundle(checkpoint, output, options, line.share)
+    tell(report, json)
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle: folder or .getgan file.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint that it was exported from.")],
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Judge a bundle again on this machine, against its checkpoint. Exit code 1 if it does not pass."""
+    with imports("export"):
+        from getgan.export.verify import verify_bundle
+        from getgan.runtime.console import ShareLine
+
+    with ShareLine(quiet=json) as line:
+        report = verify_bundle(bundle, checkpoint, line.share, threads)
+    tell(report, json)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def demo(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.")] = Path(
+        "examples/getgan-64.safetensors"
+    ),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything.")] = Path(
+        "build/demo"
+    ),
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """The whole way once: export, gate, bundle; translate ultrasound frames and rendered scenes; a sheet."""
+    with imports("export", "train", "dicom"):
+        from getgan.clinic.examples import example_frames
+        from getgan.export.demo import run_demo
+        from getgan.runtime.console import ShareLine
+        from getgan.training.faces.dataset import example_scenes
+
+    with ShareLine(quiet=json) as line:
+        report = run_demo(checkpoint, [*example_scenes(256), *example_frames()], output, line.share, threads)
+    tell(report, json)
+    raise typer.Exit(report.run.summary.exit_code)

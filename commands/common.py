@@ -1,0 +1,52 @@
+"""What the commands share: common options, imports that say what is missing, how a report is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Annotated, Protocol
+
+import typer
+
+from getgan.errors import ConfigError
+from getgan.printing import printable
+from getgan.runtime.interrupts import interrupts_wait
+
+# What a command needs beside the runtime: the modules that each extra of pyproject.toml brings.
+EXTRAS = {
+    "export": ("torch", "onnx", "onnxruntime", "onnxscript", "safetensors"),
+    "train": ("torch", "safetensors"),
+    "dicom": ("pydicom", "PIL"),
+}
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0 = all cores.", min=0)]
+
+
+class Report(Protocol):
+    """What a command found."""
+
+    def text(self) -> str:
+        """For people."""
+
+    def to_json(self) -> str:
+        """For machines."""
+
+
+def tell(report: Report, json: bool) -> None:
+    """Print it. Names, notes and paths in it may come from a stranger's file."""
+    print(report.to_json() if json else printable(report.text()))
+
+
+@contextmanager
+def imports(*extras: str) -> Iterator[None]:
+    """For a command's imports: ConfigError if what they need is not installed; Ctrl-C waits until the end."""
+    missing = {extra: [module for module in EXTRAS[extra] if find_spec(module) is None] for extra in extras}
+    if names := list(dict.fromkeys(module for modules in missing.values() for module in modules)):
+        wanted = ",".join(extra for extra, modules in missing.items() if modules)
+        are = "is" if len(names) == 1 else "are"
+        found = f"this command needs {', '.join(names)}, which {are} not installed"
+        raise ConfigError(f"{found}: pip install 'getgan[{wanted}]'")
+    with interrupts_wait():
+        yield
