@@ -51,6 +51,8 @@ class OpenCvEngine:
 
         self.version = f"opencv {cv2.__version__}"
         self.threads = threads
+        self.frames = graph.frames
+        self.preferred_batch = 1
         self._cv2: Any = cv2
         self._input, self._outputs = graph.input, graph.outputs
         try:
@@ -62,7 +64,7 @@ class OpenCvEngine:
         if names != graph.outputs:
             raise DeviceError(f"the graph gives {names}, the manifest says {graph.outputs}")
 
-    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """See Engine."""
         with self._turn:
             if self._net is None:

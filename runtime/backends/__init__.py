@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from getgan.runtime.devices import Machine
@@ -15,6 +14,12 @@ from getgan.runtime.manifest import Precision
 
 CLOSED = "the session is closed; wanted an open one: open_session(bundle)"
 Shape = tuple[int, ...]
+# What a graph takes. "float32": (N, 3, H, W) RGB in the contract's range, and every output is float32.
+# "uint8": frames as they are, (N, H, W, 3) RGB; it gives the face as (N, H, W, 3) and the occlusion map as
+# (N, H', W'), 255 = hidden, both uint8, and EXTENT: float32 (N, 2), the smallest and the largest value of
+# each face before it was rounded, NaN if any value is.
+Frames: TypeAlias = Literal["float32", "uint8"]
+EXTENT = "extent"
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,13 @@ class Graph:
     read: Callable[[], bytes]
     precision: Precision
     input: str
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # all that the file gives, in its order
     sha256: str = ""  # of its bytes; "" = unknown, and then it has no key
+    frames: Frames = "float32"
+
+    def type_of(self, name: str) -> Literal["float32", "uint8"]:
+        """Of the input, or of one of the outputs."""
+        return "float32" if name == EXTENT else self.frames
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,11 @@ class Engine(Protocol):
 
     version: str  # "openvino 2026.4.1"
     threads: int  # CPU threads, 0 on a GPU
+    frames: Frames  # of its graph
+    preferred_batch: int  # so many frames of one size take less time together; 1 = they do not
 
-    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """float32 (N, 3, H, W) in [-1, 1] -> each output by name, float32, the caller's own.
+    def infer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """What its graph takes (see Frames), any N -> each output by name, of its type, the caller's own.
 
         DeviceError if the library fails, or if the engine is closed.
         """

@@ -23,6 +23,7 @@ HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 RANKS: dict[Precision, int] = {"bf16": 112, "fp32": 224}
 # The small layers at both ends may stay in fp32; in a GET-GAN all 23 convolutions run in bf16.
 BF16_SHARE = 0.5
+TYPES = {"float32": "f32", "uint8": "u8"}
 
 
 class OpenVino:
@@ -74,6 +75,8 @@ class OpenVinoEngine:
             ) from error
         self.version = f"openvino {openvino.__version__.split('-')[0]}"
         self.threads = threads
+        self.frames = graph.frames
+        self.preferred_batch = 1  # all cores work on one picture: two take twice the time, and the memory
         self._precision = graph.precision
         self._input = graph.input
         hint = HINTS[graph.precision]
@@ -108,12 +111,12 @@ class OpenVinoEngine:
         if len(inputs) != 1 or len(names) != len(graph.outputs) or any(n not in p for n, p in pairs):
             raise DeviceError(f"the graph has {inputs} -> {names}, the manifest says {wanted}")
         for name, port in zip(wanted, (*self._compiled.inputs, *self._compiled.outputs), strict=True):
-            if port.get_element_type() != openvino.Type.f32:
-                kind = port.get_element_type().get_type_name()
-                raise DeviceError(f"the graph's {name} is of type {kind}, wanted f32")
+            kind, right = port.get_element_type().get_type_name(), TYPES[graph.type_of(name)]
+            if kind != right:
+                raise DeviceError(f"the graph's {name} is of type {kind}, wanted {right}")
         self._outputs = graph.outputs
 
-    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """See Engine."""
         with self._turn:
             if self._request is None:
@@ -123,7 +126,7 @@ class OpenVinoEngine:
                 found = self._request.infer({self._input: images}, share_inputs=True, share_outputs=False)
             except RuntimeError as error:
                 raise DeviceError(f"OpenVINO fails while it runs ({_line(error)}); {REPAIR}") from error
-        return {name: np.asarray(found[place], np.float32) for place, name in enumerate(self._outputs)}
+        return {name: np.asarray(found[place]) for place, name in enumerate(self._outputs)}
 
     def ran_on(self) -> str:
         """From the executed graph: in which precision each convolution ran."""
