@@ -14,14 +14,13 @@ from pathlib import Path
 import msgspec
 
 from getgan.errors import BundleError, DeviceError, GetganError
+from getgan.runtime.answers import answers_of
 from getgan.runtime.backends import Candidate, Graph, Unsuitable
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.cache import is_known, remember
 from getgan.runtime.child import run_child
 from getgan.runtime.devices import Machine
-from getgan.runtime.outputs import shape_fault
-from getgan.runtime.pixels import tensor_from_images
 from getgan.runtime.selftest import GoldenPair, golden_of
 
 # To import the library, load the graph and run it once: some 1 s for a GET-GAN (ngf 64, 256x256). A CPU that
@@ -114,13 +113,13 @@ def run_here(path: str, sha256: str, candidate: Candidate, threads: int) -> Answ
         graph = Graph(
             lambda: bundle.read(file), candidate.precision, manifest.input, manifest.outputs, sha256
         )
-        images = tensor_from_images([golden_of(bundle).input], manifest.contract.range)
-        engine = backend.open(graph, candidate, threads)
-        return Answer(shape_fault(engine.infer(images), images.shape))
+        golden = golden_of(bundle)
+        answers_of(backend.open(graph, candidate, threads), golden.input[None], golden.range)
     except Unsuitable as reason:
         return Answer(str(reason), unsuitable=True)
     except GetganError as error:
         return Answer(str(error))
+    return Answer("")
 
 
 if __name__ == "__main__":

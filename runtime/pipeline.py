@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,9 @@ from numpy.typing import NDArray
 
 from getgan.contract import Contract
 from getgan.errors import ConfigError, DataError
+from getgan.runtime.answers import Answers
 from getgan.runtime.geometry import Fit, Placement, check_size, lay, lift, placement, resize
 from getgan.runtime.label import add_label
-from getgan.runtime.outputs import shape_fault, value_fault
-from getgan.runtime.pixels import image_from_tensor, map_from_tensor, tensor_from_images
 from getgan.runtime.session import Session
 
 OUTPUT_SIZES = ("input", "network")
@@ -24,6 +24,9 @@ OUTPUT_SIZES = ("input", "network")
 # translated: normalisation divides by its spread, so rounding noise would come out (docs/bundle-format.md).
 FLAT_OUTPUT = 1.0
 FLAT_INPUT = 4.0
+# Of the canvases that go through the network together, in pixels: they need no more memory than one picture
+# of 1024x1024, and larger ones fill a GPU alone.
+BATCH_PIXELS = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,26 @@ class PipelineOptions:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds for one frame."""
+    """Seconds for one frame; of what several frames share, its part."""
 
     pre: float  # cut, scale, normalise
-    network: float
+    network: float  # it ran for as long as all frames that went through it together say in sum
     post: float  # guard, to 8 bit, scale back, label
 
     @property
     def total(self) -> float:
         """All three."""
         return self.pre + self.network + self.post
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """A frame as the network sees it."""
+
+    where: Placement
+    view: NDArray[np.uint8]
+    fault: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -79,8 +92,18 @@ class Pipeline:
         translated, for a picture that is too small, too long, or no uint8 (H, W, 3).
         """
         places = [self._placement(number, frame) for number, frame in enumerate(frames)]
-        # One at a time: on a CPU a batch takes as long as its frames, and needs their memory at once.
-        return [self._translate(frame, where) for frame, where in zip(frames, places, strict=True)]
+        pairs = zip(frames, places, strict=True)
+        results: list[Result] = []
+        for (height, width), group in itertools.groupby(pairs, key=lambda pair: pair[1].canvas):
+            most = max(1, min(self.preferred_batch, BATCH_PIXELS // (height * width)))
+            while batch := list(itertools.islice(group, most)):
+                results += self._translate([_laid(frame, where) for frame, where in batch])
+        return results
+
+    @property
+    def preferred_batch(self) -> int:
+        """So many frames of one canvas take less time in one call of `translate`; 1 = they do not."""
+        return self._session.info.preferred_batch
 
     def _placement(self, number: int, frame: NDArray[np.uint8]) -> Placement:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
@@ -88,34 +111,47 @@ class Pipeline:
         height, width = frame.shape[:2]
         return placement(height, width, self.size, self.options.fit, self._contract)
 
-    def _translate(self, frame: NDArray[np.uint8], where: Placement) -> Result:
+    def _translate(self, frames: list[_Laid]) -> list[Result]:
+        """Frames of one canvas, all but the flat ones at once."""
+        shown = [frame for frame in frames if not frame.fault]
+        if not shown:
+            return [_flat_input(frame) for frame in frames]
         start = time.perf_counter()
-        view = lay(frame, where)
-        spread = _spread(lift(view, where, "network"))  # without bars
-        if spread < FLAT_INPUT:
-            fault = f"the input is one flat colour (spread {spread:.2f} of 255 levels): nothing to translate"
-            return Result(None, fault, None, Timings(time.perf_counter() - start, 0.0, 0.0))
-        tensor = tensor_from_images([view], self._contract.range)
-        ready = time.perf_counter()
-        outputs = self._session.run(tensor)
-        done = time.perf_counter()
+        answers = self._session.translate(np.stack([frame.view for frame in shown]))
+        spans = (answers.began - start, answers.ended - answers.began, time.perf_counter() - answers.ended)
+        share = Timings(*(seconds / len(shown) for seconds in spans))
+        numbers = itertools.count()
+        return [
+            _flat_input(frame) if frame.fault else self._result(frame, answers, next(numbers), share)
+            for frame in frames
+        ]
+
+    def _result(self, frame: _Laid, answers: Answers, number: int, share: Timings) -> Result:
+        start = time.perf_counter()
         image = occlusion = None
-        faults = (value_fault(name, array, self._contract.range) for name, array in outputs.items())
-        fault = shape_fault(outputs, tensor.shape) or next(filter(None, faults), "")
+        fault = answers.faults[number] or _flat(lift(answers.faces[number], frame.where, "network"))
         if not fault:
-            small = image_from_tensor(outputs["face"][0], self._contract.range)
-            fault = _flat(lift(small, where, "network"))
-        if not fault:
-            image = lift(small, where, self.options.output_size)
-            if "occlusion" in outputs:
-                occlusion = self._occlusion(outputs["occlusion"][0], where)
+            image = lift(answers.faces[number], frame.where, self.options.output_size)
+            if answers.occlusion is not None:
+                hidden = resize(answers.occlusion[number], *frame.where.canvas)
+                occlusion = lift(hidden, frame.where, self.options.output_size)
             if self.options.label:
                 image = add_label(image)
-        end = time.perf_counter()
-        return Result(image, fault, occlusion, Timings(ready - start, done - ready, end - done))
+        post = share.post + time.perf_counter() - start
+        return Result(image, fault, occlusion, Timings(frame.seconds + share.pre, share.network, post))
 
-    def _occlusion(self, occlusion: NDArray[np.float32], where: Placement) -> NDArray[np.uint8]:
-        return lift(resize(map_from_tensor(occlusion), *where.canvas), where, self.options.output_size)
+
+def _laid(frame: NDArray[np.uint8], where: Placement) -> _Laid:
+    """The network's view; a fault if it is one flat colour."""
+    start = time.perf_counter()
+    view = lay(frame, where)
+    spread = _spread(lift(view, where, "network"))  # without bars
+    flat = f"the input is one flat colour (spread {spread:.2f} of 255 levels): nothing to translate"
+    return _Laid(where, view, flat if spread < FLAT_INPUT else "", time.perf_counter() - start)
+
+
+def _flat_input(frame: _Laid) -> Result:
+    return Result(None, frame.fault, None, Timings(frame.seconds, 0.0, 0.0))
 
 
 def _flat(image: NDArray[np.uint8]) -> str:

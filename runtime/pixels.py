@@ -12,7 +12,7 @@ from getgan.errors import ConfigError
 
 
 def tensor_from_images(
-    images: Sequence[NDArray[np.uint8]], value_range: Range = SIGNED
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], value_range: Range = SIGNED
 ) -> NDArray[np.float32]:
     """uint8 (H, W, 3) pictures of one size -> float32 (N, 3, H, W); 0 and 255 become the range's ends."""
     height, width = images[0].shape[:2]
@@ -40,15 +40,23 @@ def map_from_tensor(tensor: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.clip(levels, 0.0, 255.0).astype(np.uint8)
 
 
-def check_tensor(images: NDArray[np.float32], contract: Contract) -> None:
-    """ConfigError unless the array is what the contract takes.
+def check_frames(frames: NDArray[np.uint8], contract: Contract) -> None:
+    """ConfigError unless these are N pictures of a size that the contract takes."""
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise ConfigError(f"found {frames.dtype} {frames.shape}; wanted uint8 (N, H, W, 3) RGB")
+    _check_sides(frames.shape[1], frames.shape[2], contract)
 
-    Not left to the backend: below its reflection padding ONNX Runtime gives zeros instead of an error.
-    """
+
+def check_tensor(images: NDArray[np.float32], contract: Contract) -> None:
+    """ConfigError unless the array is what the contract takes."""
     if images.dtype != np.float32 or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         wanted = f"float32 (N, 3, H, W) in {range_in_words(contract.range)}"
         raise ConfigError(f"found {images.dtype} {images.shape}; wanted {wanted}")
-    height, width = images.shape[2:]
+    _check_sides(images.shape[2], images.shape[3], contract)
+
+
+def _check_sides(height: int, width: int, contract: Contract) -> None:
+    """Not left to the backend: below its reflection padding ONNX Runtime gives zeros instead of an error."""
     if contract.fixed:
         if (height, width) != (contract.size, contract.size):
             fixed = f"{contract.size}x{contract.size}, the only size of this network"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +9,13 @@ from numpy.typing import NDArray
 
 from getgan.contract import MAX_SIZE, SIGNED, Range
 from getgan.errors import BundleError, ConfigError, DataError, DeviceError
+from getgan.runtime.answers import answers_of
 from getgan.runtime.backends import Engine
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.manifest import Limits, Variant
 from getgan.runtime.metrics import SSIM_WINDOW
-from getgan.runtime.outputs import shape_fault, value_fault
-from getgan.runtime.pixels import check_tensor, image_from_tensor, map_from_tensor, tensor_from_images
+from getgan.runtime.pixels import check_frames
 from getgan.runtime.quality import difference, limits_elsewhere, missed
 
 
@@ -48,7 +46,7 @@ def golden_of(bundle: Bundle) -> GoldenPair:
     golden, contract = bundle.manifest.golden[0], bundle.manifest.contract
     source, output = _picture(bundle, golden.input), _picture(bundle, golden.output)
     try:
-        check_tensor(tensor_from_images([source], contract.range), contract)
+        check_frames(source[None], contract)
     except ConfigError as error:
         raise BundleError(f"{bundle.path}: golden image {golden.input}: {error}; export it again") from error
     sides = source.shape[:2]
@@ -73,40 +71,29 @@ def self_test(engine: Engine, golden: GoldenPair, variant: Variant) -> tuple[str
 
     DeviceError if it ran in another way than asked, or if any output is not what the gate recorded.
     """
-    images = tensor_from_images([golden.input], golden.range)
-    start = time.perf_counter()
-    outputs = engine.infer(images)
-    seconds = time.perf_counter() - start
+    answers = answers_of(engine, golden.input[None], golden.range)
     provider = engine.ran_on()
     limits = limits_elsewhere(variant.figures)
-    fault = shape_fault(outputs, images.shape) or _fault(outputs, golden, limits)
+    fault = answers.faults[0]
+    if not fault and answers.occlusion is not None:
+        fault = _map_fault(answers.occlusion[0], golden.occlusion, limits)
     if fault:
         raise DeviceError(f"golden image {golden.name}: {fault}")
-    found = difference(image_from_tensor(outputs["face"][0], golden.range), golden.output)
+    found = difference(answers.faces[0], golden.output)
     wrong = missed(limits, found)
     if wrong:
         what = f"golden image {golden.name} comes out differently on this machine"
         raise DeviceError(f"{what}: {', '.join(wrong)}; run `getgan verify` on the bundle")
+    seconds = answers.ended - answers.began
     return provider, SelfTest(golden.name, found.max_levels, found.psnr, found.ssim, seconds)
 
 
-def _fault(outputs: Mapping[str, NDArray[np.float32]], golden: GoldenPair, limits: Limits) -> str:
-    """What is wrong with the values of any output, in words."""
-    for name, array in outputs.items():
-        if fault := value_fault(name, array, golden.range):
-            return fault
-        if name == "occlusion" and golden.occlusion is not None:
-            if fault := _occlusion_fault(array[0], golden.occlusion, limits):
-                return fault
-        # Where the right map is not known: a golden image has parts that differ, so one value everywhere is a
-        # branch that does not work.
-        elif float(array.min()) == float(array.max()):
-            return f"the output {name} is {float(array.flat[0]):.3g} everywhere"
-    return ""
-
-
-def _occlusion_fault(occlusion: NDArray[np.float32], golden: NDArray[np.uint8], limits: Limits) -> str:
-    found = map_from_tensor(occlusion)
+def _map_fault(found: NDArray[np.uint8], golden: NDArray[np.uint8] | None, limits: Limits) -> str:
+    """What is wrong with an occlusion map, in words."""
+    if golden is None:
+        # A golden image has parts that differ, so one level everywhere is a branch that does not work.
+        flat = found.min() == found.max()
+        return f"the output occlusion is {found.flat[0]} everywhere" if flat else ""
     if found.shape != golden.shape:
         return f"the occlusion map has {found.shape} pixels, its golden picture {golden.shape}"
     error = float(np.abs(found.astype(np.float64) - golden).max()) / 255.0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.errors import DeviceError, UsageError
+from getgan.errors import ConfigError, DeviceError, UsageError
+from getgan.runtime.answers import Answers, answers_of
 from getgan.runtime.backends import CLOSED, Candidate, Engine, Graph, Unsuitable
 from getgan.runtime.backends.catalog import BACKEND_NAMES, backend_of, candidates
 from getgan.runtime.bundle import Bundle
@@ -19,10 +21,11 @@ from getgan.runtime.devices import available_cores, machine
 from getgan.runtime.firstrun import first_run
 from getgan.runtime.manifest import PRECISIONS, Manifest, Precision
 from getgan.runtime.outputs import shape_fault
-from getgan.runtime.pixels import check_tensor
+from getgan.runtime.pixels import check_frames, check_tensor
 from getgan.runtime.selftest import GoldenPair, SelfTest, golden_of, self_test
 
 MAX_THREADS = 1024
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class SessionInfo:
     threads: int  # 0 on a GPU
     why: str
     self_test: SelfTest
+    preferred_batch: int = 1  # so many frames of one size take less time together
     skipped: tuple[str, ...] = ()  # faster ways that machine or bundle do not have, and why
     warnings: tuple[str, ...] = ()  # faster ways that should work here and failed, and how
 
@@ -57,10 +61,16 @@ class Session(Protocol):
     def outputs(self) -> tuple[str, ...]:
         """The names that `run` gives: "face" first."""
 
-    def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """float32 (N, 3, H, W) RGB in [-1, 1] -> (N, C, H', W') by output name.
+    def translate(self, frames: NDArray[np.uint8]) -> Answers:
+        """uint8 (N, H, W, 3) RGB -> the faces, and what is wrong with each; one's fault is no other's.
 
         ConfigError for a size outside the contract, DeviceError if the backend fails.
+        """
+
+    def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """float32 (N, 3, H, W) RGB in the contract's range -> (N, C, H', W') by output name.
+
+        Errors as `translate`; ConfigError too where the graph takes frames and computes no such floats.
         """
 
     def close(self) -> None:
@@ -80,16 +90,17 @@ class _Slot:
         self._calls = 0
         self._retired = False
 
-    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]] | None:
-        """See Engine; None = retired."""
+    @contextmanager
+    def entered(self) -> Iterator[Engine | None]:
+        """The engine for one call; None = retired."""
         with self._lock:
-            if self._retired:
-                return None
-            self._calls += 1
+            engine = None if self._retired else self._engine
+            self._calls += engine is not None
         try:
-            return self._engine.infer(images)
+            yield engine
         finally:
-            self._leave(1)
+            if engine is not None:
+                self._leave(1)
 
     def retire(self) -> None:
         """Take no more calls."""
@@ -117,15 +128,25 @@ class BundleSession:
         self._closed = False
         self._lock = threading.Lock()
 
+    def translate(self, frames: NDArray[np.uint8]) -> Answers:
+        """See Session."""
+        contract = self._manifest.contract
+        check_frames(frames, contract)
+        frames = np.ascontiguousarray(frames)
+        return self._with_engine(lambda engine: answers_of(engine, frames, contract.range))
+
     def run(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """See Session."""
         check_tensor(images, self._manifest.contract)
         images = np.ascontiguousarray(images)
+        return self._with_engine(lambda engine: _run(engine, images))
+
+    def _with_engine(self, use: Callable[[Engine], T]) -> T:
+        """What `use` gives of the engine that is the session's when the call begins."""
         while (slot := self._slot) is not None:
-            if (found := slot.infer(images)) is not None:
-                if fault := shape_fault(found, images.shape):
-                    raise DeviceError(f"{self.info.version}: {fault}; run `getgan verify` on the bundle")
-                return found
+            with slot.entered() as engine:
+                if engine is not None:
+                    return use(engine)
         raise DeviceError(CLOSED)
 
     def replace(
@@ -152,6 +173,7 @@ class BundleSession:
                 threads=engine.threads,
                 why=why,
                 self_test=result,
+                preferred_batch=engine.preferred_batch,
                 skipped=tuple(skipped),
                 warnings=tuple(warnings),
             )
@@ -177,6 +199,16 @@ class BundleSession:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _run(engine: Engine, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    if engine.frames != "float32":
+        taken = f"{engine.version} runs a graph that takes frames, uint8 (N, H, W, 3)"
+        raise ConfigError(f"{taken}, and gives no floats; wanted `translate`, or another precision")
+    found = engine.infer(images)
+    if fault := shape_fault(found, images.shape):
+        raise DeviceError(f"{engine.version}: {fault}; run `getgan verify` on the bundle")
+    return found
 
 
 def open_session(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from backend_helpers import INSTALLED
 from numpy.typing import NDArray
-from onnx_helpers import FLOAT, FLOAT16, GraphWriter, Sides
+from onnx_helpers import FLOAT, FLOAT16, UINT8, GraphWriter, Sides
 
 from getgan.contract import Contract
 from getgan.runtime.images import bytes_from_image, image_from_bytes
@@ -168,11 +168,14 @@ def network(
     constant: bool = False,
     half: bool = False,
     occlusion_times: float = 1.0,
+    nan_above: float | None = None,
+    frames: bool = False,
 ) -> bytes:
     """ONNX bytes of a small generator: reflect pads, convolutions, instance norms, a gate, tanh.
 
     divide_by_zero makes every value NaN; constant gives one colour; half computes in fp16 between casts;
-    occlusion_times spoils the map alone.
+    occlusion_times spoils the map alone; nan_above the face of a picture whose mean is above it. frames: it
+    takes and gives uint8, as Frames says.
     """
     kind = np.float16 if half else np.float32
     generator = np.random.default_rng(seed)
@@ -193,7 +196,13 @@ def network(
         shift = graph.constant(f"{name}.b", np.zeros(channels, kind))
         return add("Relu", [add("InstanceNormalization", [x, scale, shift], f"{name}.norm")], name)
 
-    x = add("Cast", ["image"], "image.half", to=FLOAT16) if half else "image"
+    source = "image"
+    if frames:
+        x = add("Transpose", [add("Cast", ["image"], "levels", to=FLOAT)], "planes", perm=[0, 3, 1, 2])
+        graph.constant("half", np.array(127.5, np.float32))
+        graph.constant("one.float", np.array(1.0, np.float32))
+        source = add("Sub", [add("Div", [x, "half"], "scaled"), "one.float"], "signed")
+    x = add("Cast", [source], "image.half", to=FLOAT16) if half else source
     x = normed(convolution(padded(x, "pad0"), "conv0", (channels, 3, 3, 3)), "act0")
     x = normed(
         convolution(x, "conv1", (channels, channels, 4, 4), strides=[4, 4]), "features"
@@ -209,7 +218,13 @@ def network(
         x = add("Div", [zero, zero], "nan")
     if constant:
         x = add("Mul", [x, graph.constant("none", np.zeros(1, kind))], "flat")
-    add("Cast", [x], "face", to=FLOAT)
+    if nan_above is not None:
+        sides = graph.constant("sides", np.array([1, 2, 3], np.int64))
+        mean = add("ReduceMean", [source, sides], "mean", keepdims=1)
+        limit = graph.constant("limit", np.array(nan_above, np.float32))
+        root = add("Sqrt", [add("Sub", [limit, mean], "below")], "root")
+        x = add("Mul", [x, add("Div", [root, root], "one or NaN")], "spoiled")
+    face = add("Cast", [x], "face.float" if frames else "face", to=FLOAT)
     picture = ("batch", 3, "4*h4", "4*w4")
     results: dict[str, Sides] = {"face": picture}
     if "occlusion" in outputs:
@@ -218,9 +233,42 @@ def network(
         hidden = add("ReduceMean", [add("Sub", [one, s], "1-s"), axes], "hidden", keepdims=1)
         hidden = add("Cast", [hidden], "hidden.float", to=FLOAT)
         factor = graph.constant("factor", np.array(occlusion_times, np.float32))
-        add("Mul", [hidden, factor], "occlusion")
+        hidden = add("Mul", [hidden, factor], "occlusion.float" if frames else "occlusion")
         results["occlusion"] = ("batch", 1, "h4", "w4")
+    if frames:
+        return _ended(graph, face, hidden if "occlusion" in outputs else "")
     return graph.model({"image": picture}, results)
+
+
+def _ended(graph: GraphWriter, face: str, hidden: str) -> bytes:
+    """The whole file of a graph that takes frames, with the nodes behind its float outputs."""
+    add = graph.add
+    none, white = (graph.constant(name, np.array(v, np.float32)) for name, v in (("none", 0), ("white", 255)))
+    planes = graph.constant("planes.axes", np.array([1, 2, 3], np.int64))
+
+    def levels(x: str, factor: str, name: str) -> str:
+        rounded = add("Round", [add("Mul", [x, factor], f"{name}.times")], f"{name}.round")
+        return add("Clip", [rounded, none, white], f"{name}.levels")
+
+    whole = add("IsNaN", [add("ReduceSum", [face, planes], "sum", keepdims=0)], "spoiled by NaN")
+    nan = graph.constant("nan", np.array(np.nan, np.float32))
+    axis = graph.constant("axis", np.array([1], np.int64))
+    ends = []
+    for op in ("ReduceMin", "ReduceMax"):
+        end = add("Where", [whole, nan, add(op, [face, planes], op, keepdims=0)], f"{op}.end")
+        ends.append(add("Unsqueeze", [end, axis], f"{op}.column"))
+    add("Concat", ends, "extent", axis=1)
+    x = levels(add("Add", [face, "one.float"], "positive"), "half", "face")
+    add("Cast", [add("Transpose", [x], "face.last", perm=[0, 2, 3, 1])], "face", to=UINT8)
+    picture = ("batch", "4*h4", "4*w4", 3)
+    results: dict[str, Sides] = {"face": picture}
+    if hidden:
+        flat = add("Squeeze", [levels(hidden, white, "map"), axis], "map.flat")
+        add("Cast", [flat], "occlusion", to=UINT8)
+        results["occlusion"] = ("batch", "h4", "w4")
+    results["extent"] = ("batch", 2)
+    kinds = {"image": UINT8, "face": UINT8, "occlusion": UINT8}
+    return graph.model({"image": picture}, results, kinds=kinds)
 
 
 def _entry(data: bytes) -> File:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLOAT, INT64, STRING, BOOL, FLOAT16 = 1, 7, 8, 9, 10
+FLOAT, UINT8, INT64, STRING, BOOL, FLOAT16 = 1, 2, 7, 8, 9, 10
 KINDS = {"float32": FLOAT, "int64": INT64, "bool": BOOL, "float16": FLOAT16}
 IR_VERSION = 8
 OPSET = 18
@@ -44,11 +44,20 @@ class GraphWriter:
         self.data += _bytes(1, node)
         return output
 
-    def model(self, inputs: Mapping[str, Sides], outputs: Mapping[str, Sides], kind: int = FLOAT) -> bytes:
-        """The whole file; every input is float32, and every output of `kind`."""
+    def model(
+        self,
+        inputs: Mapping[str, Sides],
+        outputs: Mapping[str, Sides],
+        kind: int = FLOAT,
+        kinds: Mapping[str, int] | None = None,
+    ) -> bytes:
+        """The whole file; every input is float32, and every output of `kind`, but for those in `kinds`."""
+        of = kinds or {}
         graph = self.data + _bytes(2, b"test")
-        graph += b"".join(_bytes(11, _value(name, sides, FLOAT)) for name, sides in inputs.items())
-        graph += b"".join(_bytes(12, _value(name, sides, kind)) for name, sides in outputs.items())
+        for name, sides in inputs.items():
+            graph += _bytes(11, _value(name, sides, of.get(name, FLOAT)))
+        for name, sides in outputs.items():
+            graph += _bytes(12, _value(name, sides, of.get(name, kind)))
         return _integer(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, _integer(2, OPSET))
 
     def body(self, inputs: Mapping[str, Typed], outputs: Mapping[str, Typed]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from bundle_helpers import make_bundle, network, noise, sample
 from numpy.typing import NDArray
 
 from getgan.contract import MAX_SIZE, Contract
-from getgan.errors import ConfigError, DataError
-from getgan.runtime.backends import Engine, Graph
+from getgan.errors import ConfigError, DataError, DeviceError
+from getgan.runtime.answers import Answers, answers_of
+from getgan.runtime.backends import Engine, Frames, Graph
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.geometry import Fit, buckets, lay, lift, placement, resize
 from getgan.runtime.label import add_label, labelled_size
@@ -30,18 +32,29 @@ Outputs = dict[str, NDArray[np.float32]]
 
 
 class FakeSession:
-    """Gives what `change` makes of its input; remembers the shapes that it saw."""
+    """Gives what `change` makes of its input, as its own engine; remembers the shapes that it saw."""
 
-    outputs = ("face",)
+    outputs: tuple[str, ...] = ("face",)
     info = SessionInfo(
         "onnxruntime", "cpu", "fp32", "test", "test", 1, "test", SelfTest("test", 0, 99.0, 1.0, 0.0)
     )
+    version, threads, preferred_batch = "test", 1, 1
+    frames: Frames = "float32"
 
     def __init__(self, change: Callable[[NDArray[np.float32]], Any] = lambda images: images) -> None:
         self.seen: list[tuple[int, ...]] = []
         self._change = change
 
+    def translate(self, frames: NDArray[np.uint8]) -> Answers:
+        return answers_of(self, frames, CONTRACT.range)
+
     def run(self, images: NDArray[np.float32]) -> Outputs:
+        return self.infer(images)
+
+    def ran_on(self) -> str:
+        return "test"
+
+    def infer(self, images: NDArray[np.float32]) -> Outputs:
         self.seen.append(images.shape)
         found = self._change(images)
         return found if isinstance(found, dict) else {"face": np.asarray(found, np.float32)}
@@ -187,6 +200,17 @@ def test_sizes_of_network_output_and_other_network_sizes() -> None:
     assert Pipeline(session, CONTRACT).size == 64
 
 
+@pytest.mark.parametrize(("size", "batches"), [(64, [4, 1]), (512, [4, 1]), (704, [2, 2, 1]), (728, [1] * 5)])
+def test_large_pictures_go_through_the_network_one_by_one(size: int, batches: list[int]) -> None:
+    """However many at once its engine likes: their memory is that of one picture of 1024x1024."""
+    session = FakeSession()
+    session.info = replace(FakeSession.info, preferred_batch=4)
+    options = PipelineOptions(size=size, label=False)
+    results = Pipeline(session, CONTRACT, options).translate([noise(64, number) for number in range(5)])
+    assert [shape[0] for shape in session.seen] == batches
+    assert len({image_of(result).tobytes() for result in results}) == 5
+
+
 def test_fewer_pixels_are_means_and_not_samples() -> None:
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[::2] = 255
@@ -301,14 +325,9 @@ def with_map(images: NDArray[np.float32], value: float) -> Outputs:
         (lambda images: images * 0, "the output is one flat colour"),
         (lambda images: images * 0 - 1, "the output is one flat colour"),
         (lambda images: images * 0.001, "the output is one flat colour"),
-        (
-            lambda images: images[:, :, ::2],
-            r"the network gave face \(1, 3, 32, 64\), wanted \(1, 3, 64, 64\)",
-        ),
         (lambda images: with_map(images, np.nan), "100.0% of the output occlusion is NaN"),
         (lambda images: with_map(images, 1e6), "the output occlusion reaches from 1e.06 to .* wanted 0 to 1"),
         (lambda images: with_map(images, -0.5), "the output occlusion reaches from -0.5 to"),
-        (lambda images: {"face": images, "occlusion": images[:, 0]}, "the network gave occlusion"),
         (lambda images: {"face": images, "error": images * 3}, "the output error reaches"),
     ],
 )
@@ -319,6 +338,21 @@ def test_a_broken_output_is_not_shown(change: Callable[[Any], Any], message: str
         assert result.occlusion is None
         assert result.fault and "\n" not in result.fault
         assert re.search(message, result.fault)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda images: images[:, :, ::2],
+            r"the network gave face \(1, 3, 32, 64\), wanted \(1, 3, 64, 64\)",
+        ),
+        (lambda images: {"face": images, "occlusion": images[:, 0]}, "the network gave occlusion"),
+    ],
+)
+def test_an_output_of_another_shape_is_no_pictures_fault(change: Callable[[Any], Any], message: str) -> None:
+    with pytest.raises(DeviceError, match=message):
+        translated(sample(64), FakeSession(change))
 
 
 @pytest.mark.parametrize("level", [0, 20, 255])

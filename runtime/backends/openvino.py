@@ -76,7 +76,8 @@ class OpenVinoEngine:
         self.version = f"openvino {openvino.__version__.split('-')[0]}"
         self.threads = threads
         self.frames = graph.frames
-        self.preferred_batch = 1  # all cores work on one picture: two take twice the time, and the memory
+        # All cores work on one picture: two take twice the time and the memory, and are rounded otherwise.
+        self.preferred_batch = 1
         self._precision = graph.precision
         self._input = graph.input
         hint = HINTS[graph.precision]
