@@ -51,6 +51,8 @@ quiet_opencv()  # before the videos that the tests write themselves: FFmpeg asks
 class FakePipeline:
     """Gives the negative of a picture; refuses those whose first pixel is black, as the guard would."""
 
+    preferred_batch = 1
+
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self.seen = 0
