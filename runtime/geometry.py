@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -53,6 +54,7 @@ def check_size(size: int, fit: Fit, contract: Contract) -> int:
     return wanted
 
 
+@lru_cache
 def buckets(contract: Contract, size: int) -> tuple[Canvas, ...]:
     """Every canvas that `fit` can ask for, of about size * size pixels: square, then wide, then upright ones.
 

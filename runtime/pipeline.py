@@ -117,7 +117,8 @@ class Pipeline:
         if not shown:
             return [_flat_input(frame) for frame in frames]
         start = time.perf_counter()
-        answers = self._session.translate(np.stack([frame.view for frame in shown]))
+        views = [frame.view for frame in shown]
+        answers = self._session.translate(np.stack(views) if len(views) > 1 else views[0][None])
         spans = (answers.began - start, answers.ended - answers.began, time.perf_counter() - answers.ended)
         share = Timings(*(seconds / len(shown) for seconds in spans))
         numbers = itertools.count()
