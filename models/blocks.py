@@ -11,35 +11,52 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from getgan.errors import ConfigError
+from getgan.models.norms import has_bias, norm_layer
+from getgan.models.resampling import BlurDown, BlurUp
 
 MAX_WIDTH = 4096  # channels; pixels of a U-GAT-IT with one size
 MAX_DEPTH = 64  # residual blocks in one place; CycleGAN has 9
-Norm = Literal["instance", "batch", "none"]
 Up = Literal["transposed", "resize"]
 # Of a config's field: a file leaves it out where it has its default, so that files without it stay readable.
 LEFT_OUT = "left out if default"
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x): two reflection-padded 3x3 convolutions that keep shape and channels."""
+    """x + f(x): two padded 3x3 convolutions that keep shape and channels.
 
-    def __init__(self, channels: int, norm: str, *, bias: bool = True) -> None:
+    Whether zeros are padded, and whether there is a dropout, moves the second convolution in the keys.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        norm: str,
+        *,
+        bias: bool | None = None,
+        padding: str = "reflect",
+        dropout: bool = False,
+        name: str = "conv_block",  # in the keys
+    ) -> None:
         super().__init__()
-        bias = bias and norm != "batch"  # BatchNorm has a bias of its own
-        self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
-            nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
-        )
+        convs = [
+            [*_padded_conv(channels, padding, has_bias(norm, bias)), norm_layer(norm, channels)]
+            for _ in range(2)
+        ]
+        between: list[nn.Module] = [nn.ReLU(inplace=True), *([nn.Dropout(0.5)] if dropout else [])]
+        self.name = name
+        self.add_module(name, nn.Sequential(*convs[0], *between, *convs[1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> the same shape."""
-        out: Tensor = x + self.conv_block(x)
+        out: Tensor = x + self.get_submodule(self.name)(x)
         return out
+
+
+def _padded_conv(channels: int, padding: str, bias: bool) -> list[nn.Module]:
+    if padding == "zero":
+        return [nn.Conv2d(channels, channels, 3, padding=1, bias=bias)]
+    pad = nn.ReflectionPad2d(1) if padding == "reflect" else nn.ReplicationPad2d(1)
+    return [pad, nn.Conv2d(channels, channels, 3, bias=bias)]
 
 
 class ResizeConv2d(nn.Conv2d):
@@ -71,50 +88,73 @@ class SubpixelConv2d(nn.Conv2d):
         return functional.avg_pool2d(functional.avg_pool2d(padded, 2, stride=1), 2, stride=1)
 
 
-def encoder(in_channels: int, widths: Sequence[int], norm: str, stride: int) -> list[nn.Module]:
+def encoder(
+    in_channels: int,
+    widths: Sequence[int],
+    norm: str,
+    stride: int,
+    *,
+    bias: bool | None = None,
+    blurred: bool = False,
+) -> list[nn.Module]:
     """Full size to the trunk's, (N, in, H, W) -> (N, widths[-1], H/m, W/m), m = stride * 2**downs."""
-    layers = stem(in_channels, widths[0], norm, stride)
+    layers = stem(in_channels, widths[0], norm, stride, bias)
     for width, wider in pairwise(widths):
-        layers += down(width, wider, norm)
+        layers += down(width, wider, norm, bias, blurred=blurred)
     return layers
 
 
-def decoder(widths: Sequence[int], out_channels: int, norm: str, kind: str, stride: int) -> list[nn.Module]:
+def decoder(
+    widths: Sequence[int], out_channels: int, norm: str, kind: str, stride: int, *, bias: bool | None = None
+) -> list[nn.Module]:
     """The trunk's size to the picture's: encoder the other way round, (N, out, H, W) in [-1, 1]."""
     layers: list[nn.Module] = []
     for width, narrower in pairwise(reversed(widths)):
-        layers += up(width, narrower, norm, kind)
+        layers += up(width, narrower, norm, kind, bias)
     return [*layers, *head(widths[0], out_channels, stride)]
 
 
-def stem(in_channels: int, width: int, norm: str, stride: int) -> list[nn.Module]:
+def stem(in_channels: int, width: int, norm: str, stride: int, bias: bool | None) -> list[nn.Module]:
     """7x7, (N, in, H, W) -> (N, width, H / stride, W / stride)."""
     return [
         nn.ReflectionPad2d(3),
-        nn.Conv2d(in_channels, width, 7, stride=stride, bias=norm != "batch"),
+        nn.Conv2d(in_channels, width, 7, stride=stride, bias=has_bias(norm, bias)),
         norm_layer(norm, width),
         nn.ReLU(inplace=True),
     ]
 
 
-def down(channels: int, wider: int, norm: str) -> list[nn.Module]:
-    """Stride-2 convolution, (N, C, h, w) -> (N, wider, h/2, w/2)."""
+def down(channels: int, wider: int, norm: str, bias: bool | None, *, blurred: bool) -> list[nn.Module]:
+    """Halving of the size, (N, C, h, w) -> (N, wider, h/2, w/2), by stride or by a blur behind it."""
     return [
-        nn.Conv2d(channels, wider, 3, stride=2, padding=1, bias=norm != "batch"),
+        nn.Conv2d(channels, wider, 3, stride=1 if blurred else 2, padding=1, bias=has_bias(norm, bias)),
         norm_layer(norm, wider),
         nn.ReLU(inplace=True),
+        *([BlurDown(wider)] if blurred else []),
     ]
 
 
-def up(channels: int, narrower: int, norm: str, kind: str) -> list[nn.Module]:
+def up(channels: int, narrower: int, norm: str, kind: str, bias: bool | None) -> list[nn.Module]:
     """Doubling of the size, (N, C, h, w) -> (N, narrower, 2h, 2w)."""
-    bias = norm != "batch"
-    conv: nn.Module
+    biased = has_bias(norm, bias)
+    convs: list[nn.Module]
     if kind == "transposed":
-        conv = nn.ConvTranspose2d(channels, narrower, 3, stride=2, padding=1, output_padding=1, bias=bias)
+        convs = [
+            nn.ConvTranspose2d(channels, narrower, 3, stride=2, padding=1, output_padding=1, bias=biased)
+        ]
+    elif kind == "resize":
+        convs = [ResizeConv2d(channels, narrower, bias=biased)]
+    elif kind == "blur":
+        convs = [BlurUp(channels), nn.Conv2d(channels, narrower, 3, padding=1, bias=biased)]
+    elif kind == "upsample":
+        convs = [nn.Upsample(scale_factor=2.0), nn.Conv2d(channels, narrower, 3, padding=1, bias=biased)]
     else:
-        conv = ResizeConv2d(channels, narrower, bias=bias)
-    return [conv, norm_layer(norm, narrower), nn.ReLU(inplace=True)]
+        convs = [
+            nn.Upsample(scale_factor=2.0),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, narrower, 3, bias=biased),
+        ]
+    return [*convs, norm_layer(norm, narrower), nn.ReLU(inplace=True)]
 
 
 def head(width: int, out_channels: int, stride: int) -> list[nn.Module]:
@@ -122,15 +162,6 @@ def head(width: int, out_channels: int, stride: int) -> list[nn.Module]:
     if stride == 1:
         return [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
     return [nn.ReflectionPad2d(2), SubpixelConv2d(width, out_channels, 5), nn.Tanh()]
-
-
-def norm_layer(norm: str, channels: int) -> nn.Module:
-    """The normalisation by name; "instance" has neither parameters nor running statistics."""
-    if norm == "instance":
-        return nn.InstanceNorm2d(channels, affine=False)
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.Identity()
 
 
 @torch.no_grad()
@@ -169,6 +200,12 @@ def check_config(config: Any, positive: Sequence[str], choices: dict[str, tuple[
         value = getattr(config, name)
         if value not in allowed:
             raise ConfigError(f"{kind}.{name} is {value!r}; wanted one of {', '.join(allowed)}")
+
+
+def check_eps(config: Any) -> None:
+    """Raise ConfigError for what no norm can add to a variance."""
+    if not 0.0 < config.eps < 1.0:
+        raise ConfigError(f"{type(config).__name__}.eps is {config.eps!r:.40}; wanted it between 0 and 1")
 
 
 class Levels:

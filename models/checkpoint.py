@@ -37,8 +37,6 @@ MAX_FILE_BYTES = 1 << 31  # a full U-GAT-IT for 256 pixels has 1.1 GB
 # 10^9 multiply-accumulates for one picture, all of them counted at a quarter of the size. CycleGAN's ResNet-9
 # has 47 at 256x256, 750 at 1024x1024.
 MAX_GMAC = 2000
-# CycleGAN's crop size, assumed for a bare state dict that does not say.
-ASSUMED_SIZE = 256
 
 STATISTICS = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 
@@ -263,9 +261,12 @@ def _checkpoint(document: str | None, state: Mapping[str, Tensor], sha256: str |
     if document is None:
         arch, config = recognise(state)
         network = _blank(arch, config)
-        contract, own = network.contract(ASSUMED_SIZE), network.state_dict()
+        contract, own = network.contract(network.native_size), network.state_dict()
         # InstanceNorm of PyTorch before 0.4 saved statistics that it never used.
         state = {key: value for key, value in state.items() if key in own or not STATISTICS.search(key)}
+        # BatchNorm of then did not count its updates, which matter in training only.
+        counts = {key for key in own if key.endswith(".num_batches_tracked")}
+        state |= {key: torch.tensor(0) for key in own if key in counts - state.keys()}
         # Its statistics are used as stored: the mode that BatchNorm was tested in does not show in the keys.
         size, values = contract.size, range_in_words(contract.range)
         notes = f"bare state dict; {size}x{size} RGB in {values} and eval mode assumed"

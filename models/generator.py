@@ -40,6 +40,8 @@ class Generator(nn.Module):
     config_class: ClassVar[type[Any]]
     layout: ClassVar[str] = ""  # what `recognised` knows, in words; "" = nothing
     value_range: ClassVar[Range] = SIGNED  # of pictures, in and out
+    # Fields of the config that no key tells: a flag or an options file may, else they have their default.
+    assumed: ClassVar[tuple[str, ...]] = ()
     # The part that the face does not need, by its name in the state dict, which is also its output's. Export
     # takes it out and proves that the face stays what it was, bit for bit. "" = there is none.
     branch: ClassVar[str] = ""
@@ -64,6 +66,11 @@ class Generator(nn.Module):
     def min_size(self) -> int:
         """Smallest legal height and width: the trunk's must exceed its blocks' reflection padding of 1."""
         return 2 * self.multiple_of
+
+    @property
+    def native_size(self) -> int:
+        """Height and width for a file that does not say: CycleGAN's crop."""
+        return 256
 
     @property
     def fixed(self) -> bool:

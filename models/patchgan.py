@@ -10,7 +10,8 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from getgan.errors import ConfigError
-from getgan.models.blocks import check_config, norm_layer
+from getgan.models.blocks import check_config
+from getgan.models.norms import norm_layer
 
 
 @dataclass(frozen=True)
