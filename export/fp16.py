@@ -27,7 +27,7 @@ MAX_WEIGHT_LOSS = 2.0**-10
 HALF = frozenset(
     (
         *("Conv", "ConvTranspose", "Gemm", "Pad", "Resize", "DepthToSpace", "AveragePool"),
-        *("Relu", "Sigmoid", "Tanh", "Concat", "Flatten"),
+        *("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Concat", "Flatten"),
     )
 )
 # A normalisation, whole or in parts.

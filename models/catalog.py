@@ -7,10 +7,12 @@ from getgan.models.getgan import GetGanGenerator
 from getgan.models.resnet import ResnetGenerator
 from getgan.models.transformernet import TransformerNet
 from getgan.models.ugatit import UgatitGenerator
+from getgan.models.unet import UnetGenerator
 
 ARCHITECTURES: tuple[type[Generator], ...] = (
     GetGanGenerator,
     ResnetGenerator,
+    UnetGenerator,
     UgatitGenerator,
     TransformerNet,
 )

@@ -392,7 +392,7 @@ def _edited(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
         ),
         (lambda d: d.update(version="1"), "found metadata version '1'; wanted a whole number"),
         (lambda d: d.pop("version"), "found damaged getgan metadata"),
-        (lambda d: d.update(arch="unet"), "architecture 'unet'; wanted one of getgan, resnet, ugatit"),
+        (lambda d: d.update(arch="pix2pix"), "architecture 'pix2pix'; wanted one of getgan, resnet, unet"),
         (lambda d: d.update(arch=["getgan"]), "found architecture ['getgan']; wanted"),
         (lambda d: d.pop("config"), "found NoneType as GetGanConfig; wanted an object"),
         (lambda d: d["config"].pop("gate"), "GetGanConfig with missing or unknown fields (gate)"),

@@ -249,7 +249,7 @@ def test_catalog_builds_what_it_lists() -> None:
     for kind in ARCHITECTURES:
         with torch.device("meta"):
             assert type(build_generator(kind.arch, kind.config_class())) is kind
-    with pytest.raises(ConfigError, match="'unet'; wanted one of getgan, resnet, ugatit"):
-        build_generator("unet", ResnetConfig())
+    with pytest.raises(ConfigError, match="'pix2pix'; wanted one of getgan, resnet, unet, ugatit"):
+        build_generator("pix2pix", ResnetConfig())
     with pytest.raises(ConfigError, match="'getgan' got a ResnetConfig; wanted a GetGanConfig"):
         build_generator("getgan", ResnetConfig())
