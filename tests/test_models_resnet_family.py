@@ -27,7 +27,10 @@ from torch import Tensor
 
 from getgan.errors import CheckpointError, ConfigError
 from getgan.export.bundle import ExportOptions, export_bundle
+from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
+from getgan.export.images import gate_images
+from getgan.export.reference import PyTorchReference
 from getgan.export.trace import export_onnx
 from getgan.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from getgan.models.recognise import build_generator, recognise
@@ -179,6 +182,20 @@ def test_its_bundle_passes_the_gate_and_gives_its_authors_picture(tmp_path: Path
     assert {each.precision for each in bundle.manifest.variants} >= {"fp32", "fp16"}
     graph = OnnxModel((tmp_path / "bundle" / bundle.manifest.variant("fp32").graph).read_bytes())
     assert graph_error(graph, name, state) < 5e-5
+
+
+def test_a_flat_picture_that_only_rounding_decides_does_not_stop_an_export(tmp_path: Path) -> None:
+    # PyTorch rounds all its pixels alike, so that FP32 and FP64 agree; other backends are off by 8 levels.
+    path, _ = public_file(tmp_path, "batch-train", contrast=8.0)
+    checkpoint = as_its_authors_run_it(path, "batch-train")
+    checkpoint = replace(checkpoint, contract=checkpoint.generator().contract(32))
+    images = [each for each in gate_images(checkpoint.contract) if each.name in ("hand", "grey")]
+    gate = Gate(PyTorchReference(checkpoint), checkpoint.contract, images, threads=1)
+    record = gate.judge_fp32(export_onnx(checkpoint))
+    assert (record.accepted, record.reason) == (True, "")
+    assert record.figures is not None
+    assert record.figures.worst == "hand"
+    assert "1e-7 added differ by" in record.images[1].undetermined
 
 
 def graph_error(graph: OnnxModel, name: str, state: State) -> float:
