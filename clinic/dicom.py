@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from getgan.clinic.codecs import CODECS
 from getgan.clinic.codestream import check_codestream
 from getgan.clinic.dicom_file import DicomFile, frame_places, read_file
+from getgan.clinic.origin import Origin
 from getgan.clinic.palette import apply_palette
 from getgan.errors import ConfigError, DataError, GetganError
 
@@ -44,6 +45,11 @@ class DicomFrames:
     _file: DicomFile = field(repr=False)
     _options: dict[str, Any] = field(repr=False)
     _places: list[list[tuple[int, int]]] = field(repr=False)  # none where the frames are not compressed
+
+    @property
+    def origin(self) -> Origin:
+        """Whose the picture is and of which study."""
+        return Origin(self._file.dataset)
 
     def frame(self, index: int, *, whole: bool = False) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB, cropped to the 2-D tissue region if the file states one and not `whole`."""

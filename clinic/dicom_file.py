@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from getgan.clinic.origin import KEPT
 from getgan.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class _Header(io.BytesIO):
 def read_file(data: bytes) -> DicomFile:
     """Raises DataError, and for damage whatever pydicom raises: its messages may quote the file."""
     from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.tag import Tag
     from pydicom.uid import UID
 
     header = _Header(data)
@@ -84,7 +86,7 @@ def read_file(data: bytes) -> DicomFile:
         bool(syntax.is_implicit_VR),
         little,
         stop_when=lambda tag, *_: tag >= _PIXEL_DATA,
-        specific_tags=list(_WANTED),
+        specific_tags=[*_WANTED, *map(Tag, KEPT)],
     )
     place, order = header.tell(), "<" if little else ">"
     if len(data) < place + 8 or _tag(data, place, order) != _PIXEL_DATA:

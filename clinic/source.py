@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.clinic.dicom import MAX_BYTES, check_installed, open_dicom
+from getgan.clinic.origin import Origin
 from getgan.errors import DataError
 from getgan.runtime.media.video import usable_fps
 
@@ -58,6 +59,7 @@ class DicomFile:
         self.count = self._frames.count
         self.fps = usable_fps(self._frames.fps or 0.0) if self.count > 1 else None
         self.whole = whole or self._frames.region is None
+        self.origin: Origin = self._frames.origin
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """One frame, cut to the 2-D tissue region if the file states one; DataError."""

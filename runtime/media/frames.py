@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,9 @@ class Frame:
     time: float | None = None  # seconds since the first frame, of a video or a camera
     sha256: str = ""  # of the input file's bytes; "" = there is no file, as with a camera
     whole: bool = True  # False: cut to a region, chosen or stated by the file
+    # What a source of another room keeps of the file for a sink of that room; one object for all its frames.
+    # It may name a patient: nothing here looks into it, prints or writes it.
+    origin: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ class Pending:
     # with a camera. DataError as `read`.
     sha256: Callable[[], str] = str
     whole: bool = True  # see Frame
+    origin: object = field(default=None, repr=False)  # see Frame
 
     def frame(self) -> Frame:
         """The decoded frame; DataError."""
-        return Frame(self.read(), self.name, self.index, self.time, self.sha256(), self.whole)
+        image, sha256 = self.read(), self.sha256()
+        return Frame(image, self.name, self.index, self.time, sha256, self.whole, self.origin)
 
 
 class Source(Protocol):

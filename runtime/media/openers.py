@@ -30,6 +30,10 @@ class OpenedFile(Protocol):
     def sha256(self) -> str:
         """Of the bytes that are decoded."""
 
+    @property
+    def origin(self) -> object:
+        """What is kept of the file for its opener's own sink; see Frame."""
+
     def frame(self, index: int, /) -> Image:
         """One picture; DataError."""
 
@@ -75,8 +79,8 @@ class OpenedSource:
 def pending_frames(file: OpenedFile, name: str) -> Iterator[Pending]:
     """Its pictures, not yet decoded; those of a clip with their times."""
     for index in range(file.count):
-        time = None if file.fps is None else index / file.fps
-        yield Pending(name, index, time, partial(file.frame, index), lambda: file.sha256, file.whole)
+        time, read = None if file.fps is None else index / file.fps, partial(file.frame, index)
+        yield Pending(name, index, time, read, lambda: file.sha256, file.whole, file.origin)
 
 
 def pending_of(opener: Opener, path: Path, name: str, *, whole: bool) -> Iterator[Pending]:
