@@ -1,8 +1,8 @@
 """Decoding by libraries in C++ in a process of their own: a damaged frame ends that process and not the run.
 
-gdcm decodes JPEG Lossless, JPEG-LS and RLE. Some damaged frames make it abort (found by fuzzing), and it
-writes to the terminal, from C. As a command, `python -m getgan.clinic.codecs` answers one request after the
-other.
+gdcm decodes JPEG Lossless, JPEG of 12 bits, JPEG-LS and RLE. Some damaged frames make it abort (found by
+fuzzing), and it writes to the terminal, from C. As a command, `python -m getgan.clinic.codecs` answers one
+request after the other.
 """
 
 from __future__ import annotations
@@ -106,10 +106,15 @@ def _received(stream: IO[bytes]) -> tuple[dict[str, Any], bytes]:
 def _answer(about: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
+    from pydicom.uid import UID, JPEGExtended12Bit, JPEGLossless
 
+    syntax = UID(about["syntax"])
+    if syntax == JPEGExtended12Bit:
+        # pydicom keeps gdcm from 12 bit, without need: gdcm goes by what stands in the JPEG itself, under the
+        # name of any JPEG, and gives bit for bit what dcmtk's decoder does.
+        syntax = JPEGLossless
     try:
-        source, decoder = encapsulate([data], has_bot=False), get_decoder(UID(about["syntax"]))
+        source, decoder = encapsulate([data], has_bot=False), get_decoder(syntax)
         plugin = "gdcm" if "gdcm" in decoder.available_plugins else ""
         frame = decoder.as_array(source, index=0, decoding_plugin=plugin, **about["options"])[0]
     except Exception as error:  # noqa: BLE001 - pydicom raises anything; its message may quote the file

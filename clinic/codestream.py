@@ -21,7 +21,7 @@ def check_codestream(encoded: bytes, syntax: Any, options: dict[str, Any]) -> No
         raise DataError("found a compressed frame that is larger than its pixels; export it as PNG")
     try:
         if encoded.startswith(b"\xff\xd8"):
-            height, width = _jpeg_size(encoded)
+            height, width = _jpeg_size(encoded, options["bits_stored"])
         elif (at := encoded.find(b"\xff\x4f\xff\x51")) >= 0 and "JPEG 2000" in syntax.name:
             height, width = _jpeg2000_size(encoded, at)
         elif syntax.name == "RLE Lossless":
@@ -34,7 +34,7 @@ def check_codestream(encoded: bytes, syntax: Any, options: dict[str, Any]) -> No
         raise DataError("found a compressed frame of another size than the file states; export it as PNG")
 
 
-def _jpeg_size(encoded: bytes) -> tuple[int, int]:
+def _jpeg_size(encoded: bytes, bits: int) -> tuple[int, int]:
     place = 2
     for _ in range(MAX_SEGMENTS):
         first, marker = struct.unpack_from(">BB", encoded, place)
@@ -43,7 +43,9 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int]:
         if marker in _FRAMES:
             if encoded.count(b"\xff\xda") > MAX_SCANS:
                 break
-            height, width = struct.unpack_from(">HH", encoded, place + 5)
+            depth, height, width = struct.unpack_from(">BHH", encoded, place + 4)
+            if depth > 8 >= bits:
+                raise DataError(f"found {depth}-bit JPEG in a file that states {bits} bit; export it as PNG")
             return int(height), int(width)
         (length,) = struct.unpack_from(">H", encoded, place + 2)
         place += 1 if marker == 0xFF else 2 + length

@@ -190,14 +190,18 @@ def _fps(dataset: Dataset) -> float | None:
 
 def _check_compression(file: DicomFile) -> None:
     from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import JPEGExtended12Bit
 
     try:
         decoder = get_decoder(file.syntax)
     except NotImplementedError:
         raise DataError("is compressed as a video or in a private way; export it as PNG or AVI") from None
-    if not decoder.is_available:
+    available, name = decoder.is_available, file.syntax.name
+    if file.syntax == JPEGExtended12Bit and int(file.dataset.BitsStored) > 8:  # Pillow decodes 8 bits alone
+        available, name = "gdcm" in decoder.available_plugins, "12-bit JPEG"
+    if not available:
         raise DataError(
-            f"is compressed as {file.syntax.name}, which nothing here decodes: {INSTALL}, or export it as PNG"
+            f"is compressed as {name}, which nothing here decodes: {INSTALL}, or export it as PNG"
         )
 
 

@@ -370,6 +370,31 @@ def test_what_gdcm_decodes(kind: str, name: str) -> None:
     assert np.abs(frame - read_frames(shipped("SC_rgb_rle.dcm"))[0]).max() <= 3
 
 
+def test_twelve_bit_jpeg_of_a_real_device() -> None:
+    path = shipped("JPGExtended.dcm")
+    (frame,) = read_frames(path)
+    assert frame.shape == (1024, 256, 3)
+    # As dcmtk's decoder has them: 244 and 95, and 264 at most.
+    assert (frame[420, 140, 0], frame[230, 120, 0], frame.max()) == (244 >> 4, 95 >> 4, 264 >> 4)
+    for packages in (("gdcm",), ("gdcm", "PIL")):
+        text = read_without("JPGExtended.dcm", *packages)
+        assert "is compressed as 12-bit JPEG, which nothing here decodes: pip install 'getgan[dicom]'" in text
+    dataset = dcmread(path)
+    jpeg = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    for syntax in (JPEG, dataset.file_meta.TransferSyntaxUID):
+        with pytest.raises(DataError, match="found 12-bit JPEG in a file that states 8 bit"):
+            open_dicom(meta(syntax) + image(1024, 256) + fragments(jpeg)).frame(0)
+
+
+def test_eight_bit_jpeg_in_a_file_that_states_twelve_is_refused() -> None:
+    jpeg = saved(Image.fromarray(ramp()), "JPEG")
+    body = image(40, 60, bits=16).replace(
+        element(0x00280101, b"US", b"\x10\0"), element(0x00280101, b"US", b"\x0c\0")
+    ) + fragments(jpeg)
+    with pytest.raises(DataError, match="damaged or of an unknown kind"):
+        open_dicom(meta("1.2.840.10008.1.2.4.51") + body).frame(0)
+
+
 def test_a_decoder_that_dies_or_hangs_costs_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     data = shipped("SC_rgb_jpeg_gdcm.dcm").read_bytes()
     sound = open_dicom(data).frame(0)

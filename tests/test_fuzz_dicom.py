@@ -34,4 +34,5 @@ def test_compressed() -> None:
     levels = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)
     wavelets = saved(Image.fromarray(levels), "JPEG2000", no_jp2=True)
     small = meta(JPEG_2000) + image(40, 48, 3, b"YBR_RCT") + fragments(wavelets)
-    fuzz(first_and_last, [*shipped(*(f"SC_rgb_{kind}.dcm" for kind in kinds)), small], rounds=300, seed=2)
+    names = (*(f"SC_rgb_{kind}.dcm" for kind in kinds), "JPGExtended.dcm")
+    fuzz(first_and_last, [*shipped(*names), small], rounds=300, seed=2)
