@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
 from getgan.errors import DataError, GetganError, OutputError
 from getgan.printing import one_line
+from getgan.runtime.interrupts import signals_go_to
 from getgan.runtime.media.frames import Frame, Image, Pending, Pictures, Source
 from getgan.runtime.media.record import Taken
 from getgan.runtime.media.sinks import Sink
 from getgan.runtime.media.videowriter import LOST
 from getgan.runtime.pipeline import Result
 from getgan.runtime.summary import MAX_FAILURES, Failure, Progress, Summary, Times
-
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
-SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
 
 
 class Translator(Protocol):
@@ -51,7 +46,7 @@ def translate(
     fails as the one before did.
     """
     job = _Job(source, sink, pipeline, on_progress, on_failure)
-    with job.stop_on_signals():
+    with signals_go_to(job.stop):
         return job.run()
 
 
@@ -219,27 +214,12 @@ class _Job:
             interrupted=self._signalled,
         )
 
-    @contextlib.contextmanager
-    def stop_on_signals(self) -> Iterator[None]:
-        """Let Ctrl-C, SIGTERM (systemd, docker) and SIGHUP (a closed terminal) end the job between frames.
+    def stop(self, number: int, stack: FrameType | None) -> None:
+        """A signal sets a flag: looked at between frames, and five times a second while a camera is silent.
 
-        They set a flag, which is looked at between frames, and five times a second while a camera is silent.
         An exception out of a handler could strike anywhere: between a frame's writing and its being counted,
         while a video is put in place, while a lock is taken.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may set handlers
-            return
-        # What is ignored stays so: that is how nohup lets a run outlive its terminal.
-        wanted = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self._on_signal) for number in wanted}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, stack: FrameType | None) -> None:
         self._signalled = True
 
 

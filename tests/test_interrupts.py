@@ -13,7 +13,7 @@ from backend_helpers import INSTALLED, needs_backend
 from bundle_helpers import make_bundle, sample
 
 from getgan.runtime.images import write_image
-from getgan.runtime.interrupts import interrupts_wait
+from getgan.runtime.interrupts import STOPPING, interrupts_wait, signals_go_to
 
 
 def test_ctrl_c_waits_for_the_end_of_the_block() -> None:
@@ -47,9 +47,26 @@ def test_whoever_handles_it_gets_it_afterwards() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def test_every_signal_that_stops_is_taken_and_given_back_and_an_ignored_one_stays_so() -> None:
+    got: list[int] = []
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with pytest.raises(ImportError), signals_go_to(lambda number, stack: got.append(number)):
+            for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(number)
+            raise ImportError
+        assert got == [signal.SIGTERM, signal.SIGINT]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+        assert {number: signal.getsignal(number) for number in STOPPING} == before
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+
+
 def test_another_thread_does_as_if_it_were_not_there() -> None:
     def work() -> None:
-        with interrupts_wait():
+        with interrupts_wait(), signals_go_to(signal.default_int_handler):
             done.append(True)
 
     done: list[bool] = []

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-# Ctrl-C; systemd, timeout, docker stop; a closed terminal.
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from getgan.runtime.interrupts import signals_go_to
 
 
 class StopSignals:
@@ -21,17 +18,9 @@ class StopSignals:
         """Whether one has come."""
         return self._count > 0
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Take the signals' handlers, and give them back afterwards."""
-        # What is ignored stays so: nohup's SIGHUP, a background job's SIGINT.
-        wanted = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._count_one) for number in wanted}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return signals_go_to(self._count_one)
 
     def _count_one(self, number: int, frame: object) -> None:
         self._count += 1
