@@ -17,7 +17,7 @@ from torch import Tensor
 from getgan.errors import CheckpointError, ConfigError, DataError
 from getgan.models.checkpoint import Checkpoint, Provenance, save_checkpoint
 from getgan.models.generator import GeneratorConfig
-from getgan.models.getgan import GetGanConfig, GetGanOutput
+from getgan.models.getgan import GetGanConfig
 from getgan.models.recognise import build_generator
 from getgan.models.resnet import ResnetConfig
 from getgan.models.tensors import images_from_tensor, tensor_from_images
@@ -69,10 +69,10 @@ def one_face(x: Tensor) -> Tensor:
     return ramp + 0.01 * x
 
 
-def explained(x: Tensor) -> GetGanOutput:
-    gate = torch.ones(len(x), 8, SIZE // 4, SIZE // 4)
-    gate[:, :, :4] = 0.2
-    return GetGanOutput(one_face(x), 0.5 * x, gate)
+def explained(x: Tensor) -> dict[str, Tensor]:
+    occlusion = torch.zeros(len(x), 1, SIZE // 4, SIZE // 4)
+    occlusion[:, :, :4] = 0.8
+    return {"face": one_face(x), "error": 0.5 * x, "occlusion": occlusion}
 
 
 @pytest.fixture(scope="module")

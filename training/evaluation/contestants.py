@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +12,6 @@ import torch
 from getgan.contract import SIGNED, range_in_words
 from getgan.errors import CheckpointError, ConfigError, UsageError
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
-from getgan.models.getgan import GetGanGenerator
 from getgan.training.config import LossConfig, config_from_toml_text
 from getgan.training.evaluation.options import Contestant, Entry, Origin
 
@@ -79,7 +79,7 @@ def _contestant(entry: Entry, checkpoint: Checkpoint, device: torch.device) -> C
     return Contestant(
         label=entry.label,
         translate=network.translate,
-        explain=network if isinstance(network, GetGanGenerator) else None,
+        explain=partial(network.answer, outputs=network.outputs) if "error" in network.outputs else None,
         explain_missing=f"architecture {checkpoint.arch} has no error branch and no gate",
         reverse=None if reverse is None else reverse.generator().requires_grad_(False).to(device).translate,
         reverse_missing=f"needs the reverse generator H, and there is no {beside.name}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 import torch
@@ -9,7 +11,6 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from getgan.models.getgan import GetGanOutput
 from getgan.runtime.metrics import auroc
 from getgan.training.evaluation.options import Contestant
 from getgan.training.evaluation.testsets import Floats, Masks, large_enough
@@ -24,7 +25,9 @@ MAP_NAMES = (GATE, ERROR, WEIGHT, WEIGHT_BLURRED, CYCLE, CYCLE_BLURRED)
 BLUR = 3 / 64  # sigma as a share of the height
 
 
-def occlusion_maps(contestant: Contestant, x: Tensor, y_star: Tensor, explained: GetGanOutput | None) -> Maps:
+def occlusion_maps(
+    contestant: Contestant, x: Tensor, y_star: Tensor, explained: Mapping[str, Tensor]
+) -> Maps:
     """The maps that the contestant's networks allow, of x, (N, 3, H, W).
 
     gate: channel mean of 1 - s, upsampled; error: |y_e|; weight: W_e; cycle: |x - H(y_*)|, each the mean
@@ -32,12 +35,11 @@ def occlusion_maps(contestant: Contestant, x: Tensor, y_star: Tensor, explained:
     """
     size = (x.shape[2], x.shape[3])
     maps: Maps = {}
-    if explained is not None:
-        maps[ERROR] = _array(explained.y_error.abs().mean(dim=1))
-        if explained.gate is not None:
-            coarse = (1.0 - explained.gate).mean(dim=1, keepdim=True)  # (N, 1, H/4, W/4)
-            fine = functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
-            maps[GATE] = _array(fine[:, 0])
+    if "error" in explained:
+        maps[ERROR] = _array(explained["error"].abs().mean(dim=1))
+    if "occlusion" in explained:  # (N, 1, H/4, W/4)
+        fine = functional.interpolate(explained["occlusion"], size, mode="bilinear", align_corners=False)
+        maps[GATE] = _array(fine[:, 0])
     if contestant.reverse is not None:
         weight = gradient_weight(contestant.reverse, x, y_star, contestant.loss)
         maps[WEIGHT] = _array(weight.mean(dim=1))

@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import Tensor
 
 from getgan.errors import ConfigError
-from getgan.models.getgan import GetGanOutput
 from getgan.training.config import LossConfig
 from getgan.training.faces import SceneConfig
 
@@ -46,12 +45,13 @@ class Origin:
 class Contestant:
     """Anything that makes y_* of x; a checkpoint becomes one, a test passes its own.
 
-    explain: y_*, y_e and gate at once, in a GET-GAN. reverse: H. Where one is missing, the reason says why.
+    explain: face, error and perhaps occlusion by name, in a GET-GAN. reverse: H. Where one is missing, the
+    reason says why.
     """
 
     label: str
     translate: Network
-    explain: Callable[[Tensor], GetGanOutput] | None = None
+    explain: Callable[[Tensor], dict[str, Tensor]] | None = None
     explain_missing: str = "has no error branch and no gate"
     reverse: Network | None = None
     reverse_missing: str = "no reverse generator H given"

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from getgan.errors import CheckpointError
-from getgan.models.getgan import GetGanOutput
 from getgan.models.tensors import images_from_tensor, tensor_from_images
 from getgan.training.evaluation.maps import Maps, aurocs, occlusion_maps
 from getgan.training.evaluation.options import Contestant
@@ -39,13 +38,13 @@ def translate_set(
     pictures: int,
 ) -> Outputs:
     """Run a contestant over a test set; y_* is rounded to 8 bit, as a user sees it."""
-    hidden, clean, trace, scores, maps, errors = [], [], [], [], [], []
+    hidden, clean, trace, scores, maps, errors = [], [], [], [], [], list[Images]()
     for part in _parts(len(test.truth), batch):
         x = tensor_from_images(test.ultrasound[part], device)
         x_clean = tensor_from_images(test.clean[part], device)
         with torch.no_grad():
-            explained = None if contestant.explain is None else contestant.explain(x)
-            y_star = contestant.translate(x) if explained is None else explained.y_star
+            explained = {} if contestant.explain is None else contestant.explain(x)
+            y_star = explained["face"] if explained else contestant.translate(x)
             y_clean = contestant.translate(x_clean)
         _check(contestant, x, y_star, y_clean)
         hidden.append(images_from_tensor(y_star))
@@ -55,7 +54,7 @@ def translate_set(
         scores.append(aurocs(found, test.mask[part], test.face[part]))
         if part.start < pictures:
             maps.append(found)
-            errors.append(_error_images(explained))
+            errors += [images_from_tensor(explained["error"])] if explained else []
     return Outputs(
         hidden=np.concatenate(hidden),
         clean=np.concatenate(clean),
@@ -63,7 +62,7 @@ def translate_set(
         trace=np.concatenate(trace),
         aurocs={name: np.concatenate([each[name] for each in scores]) for name in scores[0]},
         maps={name: np.concatenate([each[name] for each in maps])[:pictures] for name in scores[0] if maps},
-        y_error=_joined(errors, pictures),
+        y_error=np.concatenate(errors)[:pictures] if errors else None,
     )
 
 
@@ -102,12 +101,3 @@ def _trace(difference: Floats, mask: Masks) -> Floats:
     """Mean of (N, H, W) over each mask, (N,)."""
     good = large_enough(mask)
     return np.array([difference[i][mask[i]].mean() if good[i] else np.nan for i in range(len(mask))])
-
-
-def _error_images(explained: GetGanOutput | None) -> Images | None:
-    return None if explained is None else images_from_tensor(explained.y_error)
-
-
-def _joined(errors: list[Images | None], pictures: int) -> Images | None:
-    present = [each for each in errors if each is not None]
-    return np.concatenate(present)[:pictures] if present else None
