@@ -14,7 +14,7 @@ from typing import Any
 # Instruction sets that decide how fast a network runs, by their names in /proc/cpuinfo.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd", "asimdhp", "bf16")
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
-LIBRARIES = ("openvino", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python", "opencv-python-headless")
+OTHERS = ("numpy", "opencv-python", "opencv-python-headless")  # beside the backends' distributions
 NVML = "nvidia-ml-py"
 
 
@@ -53,7 +53,7 @@ class Machine:
     gpus_note: str
 
     def version(self, library: str) -> str:
-        """The installed version of one of LIBRARIES, "" if it is not installed."""
+        """The installed version of a backend's distribution or one of OTHERS, "" if it is not installed."""
         return next((found.version for found in self.libraries if found.name == library), "")
 
     def processor(self, device: str) -> str:
@@ -65,7 +65,10 @@ class Machine:
 
 
 def machine() -> Machine:
-    """Look; no backend is imported and no program started."""
+    """Look; no backend's library is imported and no program started."""
+    from getgan.runtime.backends.catalog import DISTRIBUTIONS  # the backends' files import this one
+
+    names = dict.fromkeys((*DISTRIBUTIONS, *OTHERS))
     flags, flags_note = cpu_flags()
     gpus, gpus_note = nvidia_gpus()
     return Machine(
@@ -76,7 +79,7 @@ def machine() -> Machine:
         flags=flags,
         flags_note=flags_note,
         memory_mb=_memory_mb(),
-        libraries=tuple(Library(name, found) for name in LIBRARIES if (found := library_version(name))),
+        libraries=tuple(Library(name, found) for name in names if (found := library_version(name))),
         gpus=gpus,
         gpus_note=gpus_note,
     )

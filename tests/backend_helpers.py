@@ -7,13 +7,13 @@ not true, nothing runs, so that a backend that got lost fails the tests and does
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 
 import pytest
 
-from getgan.runtime.backends.catalog import BACKEND_NAMES
+from getgan.runtime.backends.catalog import BACKENDS
+from getgan.runtime.devices import library_version
 
-INSTALLED = tuple(name for name in BACKEND_NAMES if find_spec(name))
+INSTALLED = tuple(backend.name for backend in BACKENDS if any(map(library_version, backend.distributions)))
 
 _promised = os.environ.get("GETGAN_TEST_BACKENDS")
 if _promised is not None and set(_promised.split(",")) - {""} != set(INSTALLED):

@@ -13,7 +13,6 @@ from getgan.errors import DeviceError
 from getgan.runtime.backends import CLOSED, Candidate, Engine, Graph, Shape, Unsuitable, key_of
 from getgan.runtime.devices import Machine
 
-PACKAGES = ("opencv-python", "opencv-python-headless")
 MAJOR = 5  # the engine of OpenCV 4 was not tried
 
 
@@ -21,6 +20,7 @@ class OpenCv:
     """See Backend."""
 
     name = "opencv"
+    distributions = ("opencv-python", "opencv-python-headless")
 
     def candidates(self, device: str) -> tuple[Candidate, ...]:
         """See Backend; the last one to be tried."""
@@ -28,17 +28,20 @@ class OpenCv:
 
     def check(self, candidate: Candidate, machine: Machine) -> None:
         """See Backend."""
-        version = _version(machine)
+        version = self._version(machine)
         if int(version.partition(".")[0] or 0) < MAJOR:
             raise Unsuitable(f"found OpenCV {version or 'not at all'}; wanted {MAJOR} or later")
 
     def key(self, graph: Graph, candidate: Candidate, machine: Machine, shapes: Sequence[Shape] = ()) -> str:
         """See Backend."""
-        return key_of(graph, candidate, _version(machine), machine, shapes)
+        return key_of(graph, candidate, self._version(machine), machine, shapes)
 
     def open(self, graph: Graph, candidate: Candidate, threads: int) -> Engine:
         """See Backend."""
         return OpenCvEngine(graph, threads)
+
+    def _version(self, machine: Machine) -> str:
+        return next((found for name in self.distributions if (found := machine.version(name))), "")
 
 
 class OpenCvEngine:
@@ -88,10 +91,6 @@ class OpenCvEngine:
         """See Engine."""
         with self._turn:
             self._net = None
-
-
-def _version(machine: Machine) -> str:
-    return next((found for name in PACKAGES if (found := machine.version(name))), "")
 
 
 def _line(error: BaseException) -> str:

@@ -157,6 +157,14 @@ def test_a_backend_that_dies_does_not_take_the_doctor_along(
     assert (check.status, check.repair) == ("fault", "pip install --force-reinstall onnxruntime")
 
 
+def test_what_is_installed_again_is_what_is_there(installed: Callable[..., None]) -> None:
+    """onnxruntime beside onnxruntime-gpu would overwrite it."""
+    for versions, name in (({}, "onnxruntime"), ({"onnxruntime_gpu": "1.32"}, "onnxruntime-gpu")):
+        installed(**versions)
+        check = doctor_backends._checked(CPU_FP32, Probe(False, "computes wrongly"))
+        assert check.repair == f"pip install --force-reinstall {name}"
+
+
 def test_a_missing_cuda_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real provider file that really lacks a library, where a compiler is at hand."""
     capi = tmp_path / "onnxruntime" / "capi"

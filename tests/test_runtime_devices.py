@@ -30,6 +30,12 @@ def test_this_machine() -> None:
         assert (found.memory_mb or 0) > 100
 
 
+def test_it_looks_for_what_the_backends_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getgan.runtime.backends.catalog.DISTRIBUTIONS", ("pytest", "numpy"))
+    assert machine().version("pytest") == pytest.__version__
+    assert [found.name for found in machine().libraries].count("numpy") == 1
+
+
 def test_looking_imports_no_backend() -> None:
     code = "import sys; from getgan.runtime.devices import machine; machine(); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -86,6 +86,10 @@ class Backend(Protocol):
 
     name: str
 
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        """Pip's names of what brings the library, of which one is enough; the usual one first."""
+
     def candidates(self, device: str) -> tuple[Candidate, ...]:
         """The ways it knows on "cpu" or "cuda:N", whether or not this machine has that."""
 

@@ -10,6 +10,7 @@ from getgan.runtime.backends.openvino import OpenVino
 
 BACKENDS: tuple[Backend, ...] = (OpenVino(), OnnxRuntime())
 BACKEND_NAMES = tuple(backend.name for backend in BACKENDS)
+DISTRIBUTIONS = tuple(name for backend in BACKENDS for name in backend.distributions)
 
 
 def candidates(devices: Iterable[str]) -> list[Candidate]:

@@ -29,6 +29,7 @@ class OnnxRuntime:
     """See Backend."""
 
     name = "onnxruntime"
+    distributions = ("onnxruntime", "onnxruntime-gpu")
 
     def candidates(self, device: str) -> tuple[Candidate, ...]:
         """See Backend; it has no bf16 convolutions."""

@@ -30,6 +30,7 @@ class OpenVino:
     """See Backend."""
 
     name = "openvino"
+    distributions = ("openvino",)
 
     def candidates(self, device: str) -> tuple[Candidate, ...]:
         """See Backend; its CPU plugin has no fp16 of its own."""

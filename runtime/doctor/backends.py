@@ -11,9 +11,9 @@ from pathlib import Path
 
 from getgan.errors import GetganError
 from getgan.runtime.backends import Candidate
-from getgan.runtime.backends.catalog import candidates
+from getgan.runtime.backends.catalog import backend_of, candidates
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.devices import Machine
+from getgan.runtime.devices import Machine, library_version
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.doctor.probe import Probe, probe
 from getgan.runtime.images import image_from_bytes
@@ -104,4 +104,6 @@ def _checked(candidate: Candidate, result: Probe) -> Check:
         missing = missing_cuda_library()
         found = f"{result.found}; the loader does not find {missing}" if missing else result.found
         return Check(name, "fault", found, CUDA_REPAIR)
-    return Check(name, "fault", result.found, f"pip install --force-reinstall {candidate.backend}")
+    distributions = backend_of(candidate).distributions
+    installed = next(filter(library_version, distributions), distributions[0])
+    return Check(name, "fault", result.found, f"pip install --force-reinstall {installed}")

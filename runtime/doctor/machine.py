@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from getgan.runtime.backends.catalog import DISTRIBUTIONS
 from getgan.runtime.devices import BF16_FLAGS, Machine, library_version
 from getgan.runtime.doctor.check import Check
 
@@ -19,9 +20,6 @@ OPENCVS = (
 OTHERS = (
     "numpy",
     "msgspec",
-    "openvino",
-    "onnxruntime",
-    "onnxruntime-gpu",
     "nvidia-ml-py",
     "tensorrt",
     "torch",
@@ -86,7 +84,8 @@ def _gpus(this: Machine) -> Check:
 
 
 def _libraries() -> Check:
-    found = [f"{name} {version}" for name in (*OTHERS, *OPENCVS) if (version := library_version(name))]
+    names = (*DISTRIBUTIONS, *OTHERS, *OPENCVS)
+    found = [f"{name} {version}" for name in names if (version := library_version(name))]
     return Check("libraries", "ok", ", ".join(found))
 
 
@@ -120,7 +119,7 @@ def _onnxruntime(has_gpu: bool) -> Check:
 
 
 def _backends() -> Check:
-    found = [name for name in ("openvino", "onnxruntime", "onnxruntime-gpu") if library_version(name)]
+    found = [name for name in DISTRIBUTIONS if library_version(name)]
     if found:
         return Check("backends", "ok", " and ".join(found))
     repair = "pip install openvino onnxruntime"
