@@ -86,7 +86,7 @@ def bytes_from_image(image: NDArray[np.uint8], suffix: str = ".png") -> bytes:
         raise DataError(f"cannot write an image as {suffix!r}; wanted one of {', '.join(SUFFIXES)}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image is {image.dtype} {image.shape}; wanted uint8 (H, W, 3)")
-    done, data = cv2.imencode(suffix.lower(), np.ascontiguousarray(image[:, :, ::-1]))
+    done, data = cv2.imencode(suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise DataError(f"OpenCV cannot write {suffix} files here; use .png")
     return data.tobytes()

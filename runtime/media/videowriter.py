@@ -144,7 +144,7 @@ class VideoSink:
         else:
             resized = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
             picture = np.asarray(resized, np.uint8)
-        return np.ascontiguousarray(picture[:, :, ::-1])
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), np.uint8)
 
     def _write(self) -> None:
         assert self._encoder is not None
