@@ -405,7 +405,7 @@ def test_a_decoder_that_dies_or_hangs_costs_one_frame(monkeypatch: pytest.Monkey
         open_dicom(bytes(damaged)).frame(0)
     assert (open_dicom(data).frame(0) == sound).all()
     monkeypatch.setattr("getgan.clinic.codecs.SECONDS", 0.3)
-    monkeypatch.setattr("getgan.clinic.codecs.START", "import time; time.sleep(60)")
+    monkeypatch.setattr("getgan.runtime.worker.START", "import time; time.sleep(60)")
     with contextlib.closing(CodecProcess()) as hanging, pytest.raises(DataError, match="broke down"):
         hanging.decode(b"", "1.2.840.10008.1.2.4.70", {})
 

@@ -63,7 +63,7 @@ def test_every_report_is_written_by_the_one_helper() -> None:
     others = {
         "benchmarks/launcher.py",  # to its parent, as little imported as can be
         "benchmarks/worker.py",  # the same
-        "clinic/codecs.py",  # to and from its own process
+        "runtime/worker.py",  # to and from its own process
         "models/checkpoint.py",  # into a checkpoint
         "training/config.py",  # a TOML string
         "training/evaluation/report.py",  # strict by itself

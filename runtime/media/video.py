@@ -10,7 +10,8 @@ import numpy as np
 
 from getgan.errors import DataError
 from getgan.runtime.images import MAX_PIXELS
-from getgan.runtime.media.capture import check_name, open_video
+from getgan.runtime.media.capture import check_name
+from getgan.runtime.media.decoder import Decoder
 from getgan.runtime.media.frames import Image, Pending
 from getgan.runtime.media.record import sha256_of_file
 
@@ -35,8 +36,6 @@ class VideoFile:
     notes = ()
 
     def __init__(self, path: Path) -> None:
-        import cv2
-
         self.path = path
         self.names = (path.name,)
         self._digest = ""
@@ -44,32 +43,27 @@ class VideoFile:
             raise DataError(f"{path}: cannot be read; check its permissions")
         check_name(path, DataError)
         self._identity = _identity(path)
-        self._capture = open_video(path)
-        if not self._capture.isOpened():
-            raise DataError(
-                f"{path}: cannot be opened as a video: it is cut off, damaged, or of a codec that this "
-                "OpenCV lacks; copy it again, or convert it with: ffmpeg -i IN -c:v mjpeg OUT.avi"
-            )
+        self._decoder = Decoder(path)
         try:
-            check_frame_size(
-                str(path),
-                self._capture.get(cv2.CAP_PROP_FRAME_WIDTH),
-                self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT),
-            )
+            if not self._decoder.opened:
+                raise DataError(
+                    f"{path}: cannot be opened as a video: it is cut off, damaged, or of a codec that this "
+                    "OpenCV lacks; copy it again, or convert it with: ffmpeg -i IN -c:v mjpeg OUT.avi"
+                )
+            check_frame_size(str(path), self._decoder.width, self._decoder.height)
         except DataError:
             self.close()
             raise
-        self.fps: float = usable_fps(self._capture.get(cv2.CAP_PROP_FPS))
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.fps: float = usable_fps(self._decoder.fps)
+        count = self._decoder.frames
         self.total: int | None = int(count) if 0 < count < 1e9 else None
 
     def __iter__(self) -> Iterator[Pending]:
-        import cv2
-
         index = tries = 0
         clock = _Clock(self.fps)
         while tries < MAX_TRIES:
-            if not self._capture.grab():  # one that cannot be decoded, or the end
+            stated = self._decoder.grab()
+            if stated is None:  # one that cannot be decoded, or the end
                 tries += 1
                 continue
             for _ in range(tries):
@@ -77,8 +71,7 @@ class VideoFile:
                 index += 1
             tries = 0
             self._check_unchanged()
-            time = clock.at(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0)
-            yield self._pending(index, time, self._retrieve)
+            yield self._pending(index, clock.at(stated), self._retrieve)
             index += 1
         if index == 0:
             raise DataError(f"{self.path}: holds no frame that can be decoded; copy it again")
@@ -96,7 +89,7 @@ class VideoFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._capture.release()
+        self._decoder.close()
 
     def _sha256(self) -> str:
         """Of the whole file, hashed when it is first asked for; DataError if it is not the one opened."""
@@ -122,11 +115,9 @@ class VideoFile:
         return Pending(self.path.name, index, time, read, self._sha256)
 
     def _retrieve(self) -> Image:
-        done, image = self._capture.retrieve()
+        image = self._decoder.retrieve()
         self._check_unchanged()  # after decoding: until here it was that file
-        if not done or image is None:
-            return _undecodable()
-        return rgb_from_capture(self.path.name, np.asarray(image, np.uint8))
+        return _undecodable() if image is None else rgb_from_capture(self.path.name, image)
 
 
 class _Clock:
