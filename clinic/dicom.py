@@ -93,15 +93,21 @@ def read_frames(path: Path, limit: int = 1) -> list[NDArray[np.uint8]]:
     """The first `limit` frames of a file, as `DicomFrames.frame`; errors say which file it was."""
     check_installed()
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"found {size:,} bytes; wanted a DICOM file of at most {MAX_BYTES:,}")
-        frames = open_dicom(path.read_bytes())
+        frames = open_dicom(read_bytes(path))
         return [frames.frame(index) for index in range(min(limit, frames.count))]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A DICOM file's bytes, at most MAX_BYTES; the DataError does not say which file it was."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"found {size:,} bytes; wanted at most {MAX_BYTES:,}: export it as AVI")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror}); check its permissions") from error
 
 
 def tissue_region(dataset: Dataset) -> tuple[int, int, int, int] | None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.clinic.dicom import MAX_BYTES, check_installed, open_dicom
+from getgan.clinic.dicom import check_installed, open_dicom, read_bytes
 from getgan.clinic.origin import Origin
-from getgan.errors import DataError
 from getgan.runtime.media.video import usable_fps
 
 MAGIC_AT = 128  # DICOM PS3.10 7.1: a preamble of that length, then DICM
@@ -40,14 +39,7 @@ class DicomOpener:
     def open(self, path: Path, *, whole: bool) -> DicomFile:
         """Read it; DataError, ConfigError. No message holds what the file says: it may name the patient."""
         check_installed()
-        try:
-            size = path.stat().st_size
-            if size > MAX_BYTES:
-                raise DataError(f"found {size:,} bytes; wanted at most {MAX_BYTES:,}: export it as AVI")
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror}); check its permissions") from error
-        return DicomFile(data, whole=whole)
+        return DicomFile(read_bytes(path), whole=whole)
 
 
 class DicomFile:

@@ -47,14 +47,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
-        return decode_file(path)
+        return image_from_bytes(read_file(path))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def decode_file(path: Path) -> NDArray[np.uint8]:
-    """As `read_image`, for callers that say which file it was: the DataError does not."""
-    return image_from_bytes(read_file(path))
 
 
 def image_from_bytes(data: bytes) -> NDArray[np.uint8]:
