@@ -29,7 +29,7 @@ class ExportCost:
 
     seconds: float
     peak_mb: float
-    refused: tuple[str, ...]  # precisions
+    refused: tuple[str, ...]  # variants
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _export(options: RuntimeOptions, threads: int, folder: Path) -> tuple[Bundle
         folder, "export", str(checkpoint), "-o", str(path), "--json", "--threads", str(threads)
     )
     bundle = Bundle.open(path)
-    refused = tuple(each.precision for each in bundle.manifest.refused)
+    refused = tuple(each.name for each in bundle.manifest.refused)
     return bundle, network, ExportCost(finished.seconds, finished.peak_mb, refused)
 
 

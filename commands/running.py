@@ -25,7 +25,7 @@ def run(
         Path, typer.Option("--output", "-o", help="Folder, or a picture or video by its suffix.")
     ],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; a named one is kept.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or one that getgan inspect shows.")] = "auto",
     backend: Annotated[str, typer.Option(help="auto, or a name that getgan doctor shows.")] = "auto",
     threads: Threads = 0,
     size: Annotated[int, typer.Option(help="Pixels each way in the network; 0 = as trained.", min=0)] = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,9 +20,9 @@ from getgan import __version__
 from getgan.contract import Output
 from getgan.errors import ExportError
 from getgan.export.compare import Expected
+from getgan.export.convert import FP32, TARGETS, Target, convert
 from getgan.export.facts import model_of, name_of
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
-from getgan.export.fp16 import fp16_from_fp32
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
 from getgan.export.images import gate_images
@@ -41,15 +41,14 @@ from getgan.runtime.manifest import (
     File,
     Golden,
     Manifest,
+    Plan,
     Refused,
     Variant,
     json_from_manifest,
 )
 from getgan.runtime.pixels import map_from_tensor
-from getgan.runtime.quality import THRESHOLDS
 
 Progress = Callable[[str, float], None]  # what is being done, share of the whole that is done
-GRAPHS = {"fp32": "graphs/fp32.onnx", "fp16": "graphs/fp16.onnx", "bf16": "graphs/fp32.onnx"}
 QUALITY_NAME = "quality.json"
 PAGE_NAME = "index.html"
 
@@ -80,10 +79,10 @@ class ExportReport(msgspec.Struct, frozen=True):
             figures = variant.figures
             psnr = "equal pictures" if figures.psnr is None else f"{figures.psnr:.1f} dB"
             lines.append(
-                f"{variant.precision:9s} accepted on {variant.images} images; worst: {psnr}, "
+                f"{variant.name:9s} accepted on {variant.images} images; worst: {psnr}, "
                 f"{figures.max_levels} levels, SSIM {figures.ssim:.5f} ({figures.worst})"
             )
-        lines += [f"{each.precision:9s} refused: {each.reason}" for each in manifest.refused]
+        lines += [f"{each.name:9s} refused: {each.reason}" for each in manifest.refused]
         branch = manifest.export.branch
         if branch is not None and not branch.kept:
             lines.append(
@@ -105,10 +104,15 @@ class Judged:
 
     checkpoint: Checkpoint
     parameters: int  # of what was exported
-    graphs: dict[str, OnnxModel]  # path in the bundle -> accepted graph
+    outputs: tuple[Output, ...]
+    graphs: dict[Plan, OnnxModel]
     export: Export
-    records: tuple[VariantRecord, ...]
+    records: dict[Target, VariantRecord]
     expected: tuple[Expected, ...]
+
+    def path(self, plan: Plan) -> str:
+        """Of the plan's graph in the bundle, which is called as the first target with this plan."""
+        return f"graphs/{next(target.name for target in self.records if target.plan == plan)}.onnx"
 
 
 def export_bundle(
@@ -129,7 +133,7 @@ def export_bundle(
     with _timed(seconds, "writing"):
         files = _files(judged)
         manifest = _manifest(judged, name_of(checkpoint_path), files)
-        files[PAGE_NAME] = _page(manifest, judged.records)
+        files[PAGE_NAME] = _page(manifest, judged.records.values())
         manifest = msgspec.structs.replace(manifest, files=_hashes(files))
         files = {MANIFEST_NAME: json_from_manifest(manifest), **files}
         with temporary_folder(output) as folder:
@@ -158,28 +162,17 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
     progress("comparing with and without the error branch", 0.25)
     with _timed(seconds, "proof"):
         branch = prove_branch(checkpoint, fp32, [gate.expected[0].input, gate.expected[-1].input])
-    progress("judging fp32", 0.4)
-    with _timed(seconds, "fp32"):
-        records = [gate.judge_fp32(fp32)]
-    if not records[0].accepted:
-        raise ExportError(
-            f"the FP32 graph does not give PyTorch's pictures: {records[0].reason}; nothing was written: "
-            "report this with the checkpoint"
-        )
-    graphs = {GRAPHS["fp32"]: fp32}
-    progress("judging fp16", 0.55)
-    with _timed(seconds, "fp16"):
-        try:
-            fp16 = fp16_from_fp32(fp32).model
-        except ExportError as error:
-            records.append(VariantRecord("fp16", False, NOT_RUN, str(error)))
-        else:
-            records.append(gate.judge_fp16(fp16, fp32))
-            if records[-1].accepted:
-                graphs[GRAPHS["fp16"]] = fp16
-    progress("judging bf16", 0.85)
-    with _timed(seconds, "bf16"):
-        records.append(gate.judge_bf16(fp32))
+    graphs: dict[Plan, OnnxModel] = {FP32.plan: fp32}
+    records: dict[Target, VariantRecord] = {}
+    for place, target in enumerate(TARGETS):
+        progress(f"judging {target.name}", 0.4 + 0.55 * place / len(TARGETS))
+        with _timed(seconds, target.name):
+            records[target] = _judged(gate, target, graphs)
+        if target is FP32 and not records[target].accepted:
+            raise ExportError(
+                f"the FP32 graph does not give PyTorch's pictures: {records[target].reason}; nothing was "
+                "written: report this with the checkpoint"
+            )
     export = Export(
         getgan=__version__,
         torch=str(torch.__version__),
@@ -190,12 +183,25 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         branch=branch,
         filtered=fp32.filtered,
     )
-    return Judged(checkpoint, reference.parameters, graphs, export, tuple(records), tuple(gate.expected))
+    expected, parameters = tuple(gate.expected), reference.parameters
+    return Judged(checkpoint, parameters, options.outputs, graphs, export, records, expected)
+
+
+def _judged(gate: Gate, target: Target, graphs: dict[Plan, OnnxModel]) -> VariantRecord:
+    """The target's record; its graph is added where no target before had this plan."""
+    fp32 = graphs[FP32.plan]
+    try:
+        if target.plan not in graphs:
+            graphs[target.plan] = convert(fp32, target.plan)
+    except ExportError as error:
+        return VariantRecord(target.name, False, NOT_RUN, str(error))
+    return gate.judge(target, graphs[target.plan], fp32)
 
 
 def _files(judged: Judged) -> dict[str, bytes]:
     """Graphs, golden pictures and the quality record, by path."""
-    files = {name: model.data for name, model in judged.graphs.items()}
+    accepted = [target.plan for target, record in judged.records.items() if record.accepted]
+    files = {judged.path(plan): judged.graphs[plan].data for plan in accepted}
     for golden, expected in _golden(judged):
         files[golden.input] = bytes_from_image(expected.image.pixels)
         files[golden.output] = bytes_from_image(expected.picture)
@@ -203,7 +209,9 @@ def _files(judged: Judged) -> dict[str, bytes]:
             hidden = map_from_tensor(expected.outputs["occlusion"][0])
             files[golden.occlusion] = bytes_from_image(np.repeat(hidden[:, :, None], 3, axis=2))
     record = QualityRecord(
-        source_sha256=judged.checkpoint.sha256 or "", limits=dict(THRESHOLDS), variants=judged.records
+        source_sha256=judged.checkpoint.sha256 or "",
+        limits={target.name: target.limits for target in judged.records},
+        variants=tuple(judged.records.values()),
     )
     files[QUALITY_NAME] = json_from_record(record)
     return files
@@ -211,7 +219,8 @@ def _files(judged: Judged) -> dict[str, bytes]:
 
 def _golden(judged: Judged) -> Iterator[tuple[Golden, Expected]]:
     """Pictures for every machine's self-test; never one whose right answer is rounding noise."""
-    unclear = {image.name for record in judged.records for image in record.images if image.undetermined}
+    records = judged.records.values()
+    unclear = {image.name for record in records for image in record.images if image.undetermined}
     chosen = [each for each in judged.expected if each.image.golden and each.image.name not in unclear]
     for number, expected in enumerate(chosen, start=1):
         name, about = expected.image.name, expected.image.about
@@ -223,18 +232,25 @@ def _golden(judged: Judged) -> Iterator[tuple[Golden, Expected]]:
 def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
     """Complete but for the page, whose hash is not yet known."""
     variants, refused = [], []
-    for record in judged.records:
+    for target, record in judged.records.items():
         if record.accepted and record.figures is not None:
-            counted = sum(not image.undetermined for image in record.images)
-            graph = GRAPHS[record.precision]
-            limits = THRESHOLDS[record.precision]
-            variants.append(Variant(record.precision, graph, record.backend, counted, record.figures, limits))
+            variant = Variant(
+                name=target.name,
+                graph=judged.path(target.plan),
+                hint=target.hint,
+                plan=target.plan,
+                backend=record.backend,
+                images=sum(not image.undetermined for image in record.images),
+                figures=record.figures,
+                limits=target.limits,
+            )
+            variants.append(variant)
         else:
-            refused.append(Refused(record.precision, record.reason))
+            refused.append(Refused(target.name, record.reason))
     return Manifest(
         model=model_of(judged.checkpoint, name, judged.parameters),
         contract=judged.checkpoint.contract,
-        outputs=judged.graphs[GRAPHS["fp32"]].outputs,
+        outputs=judged.outputs,
         export=judged.export,
         variants=tuple(variants),
         refused=tuple(refused),
@@ -245,7 +261,7 @@ def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
     )
 
 
-def _page(manifest: Manifest, records: tuple[VariantRecord, ...]) -> bytes:
+def _page(manifest: Manifest, records: Iterable[VariantRecord]) -> bytes:
     text = page(
         manifest.model,
         manifest.contract,
@@ -253,7 +269,7 @@ def _page(manifest: Manifest, records: tuple[VariantRecord, ...]) -> bytes:
         manifest.variants,
         manifest.refused,
         manifest.golden,
-        records,
+        tuple(records),
     )
     return text.encode()
 

@@ -1,4 +1,4 @@
-"""One picture in one precision against the reference: every output, its shape, its values and its error."""
+"""One picture of one variant against the reference: every output, its shape, its values and its error."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from getgan.export.images import GateImage
 from getgan.export.record import ImageRecord, OutputRecord
 from getgan.models.perceptual import MIN_SIZE, PerceptualDistance
 from getgan.models.tensors import tensor_from_images as torch_from_images
-from getgan.runtime.manifest import Precision
+from getgan.runtime.manifest import Limits
 from getgan.runtime.outputs import value_fault
 from getgan.runtime.pixels import image_from_tensor
-from getgan.runtime.quality import THRESHOLDS, difference, failures
+from getgan.runtime.quality import difference, missed
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,21 +39,21 @@ class Comparison:
         self._distance: PerceptualDistance | None = None
 
     def image(
-        self, precision: Precision, expected: Expected, found: Mapping[str, Array], undetermined: str
+        self, limits: Limits, expected: Expected, found: Mapping[str, Array], undetermined: str
     ) -> ImageRecord:
-        """The record of one picture.
+        """The record of one picture, judged by the limits.
 
         undetermined: why no picture is the right one here, so that only shape, finiteness and range count.
         """
         faults = {name: _fault(name, found.get(name), expected) for name in expected.outputs}
-        missed = [fault for fault in faults.values() if fault]
+        failures = [fault for fault in faults.values() if fault]
         others = []
         for name, right in expected.outputs.items():
             if name != "face":
                 error = None if faults[name] else _error(name, found[name], right, expected.range)
                 others.append(OutputRecord(name, *_figures(error)))
                 if error is not None and not undetermined:
-                    missed += _missed(precision, name, found[name], expected)
+                    failures += _missed(limits, name, found[name], expected)
         seen = error = perceptual = None
         if not faults["face"]:
             error = _error("face", found["face"], expected.outputs["face"], expected.range)
@@ -61,7 +61,7 @@ class Comparison:
             seen = difference(picture, expected.picture)
             if not undetermined:
                 perceptual = self._perceptual(expected.picture, picture)
-                missed += _missed(precision, "face", found["face"], expected)
+                failures += _missed(limits, "face", found["face"], expected)
         height, width = expected.picture.shape[:2]
         largest, mean = _figures(error)
         return ImageRecord(
@@ -75,7 +75,7 @@ class Comparison:
             psnr=None if seen is None or np.isinf(seen.psnr) else seen.psnr,
             ssim=None if seen is None else seen.ssim,
             perceptual=perceptual,
-            failures=tuple(missed),
+            failures=tuple(failures),
             undetermined=undetermined,
             others=tuple(others),
         )
@@ -121,15 +121,15 @@ def _figures(error: Array | None) -> tuple[float | None, float | None]:
     return (None, None) if error is None else (float(error.max()), float(error.mean()))
 
 
-def _missed(precision: Precision, name: str, found: Array, expected: Expected) -> tuple[str, ...]:
+def _missed(limits: Limits, name: str, found: Array, expected: Expected) -> tuple[str, ...]:
     """Limits that an output does not keep; the error branch's picture has the face's."""
     error = float(_error(name, found, expected.outputs[name], expected.range).max())
     if name == "occlusion":
-        limit = THRESHOLDS[precision].occlusion
+        limit = limits.occlusion
         return () if error <= limit else (f"occlusion map off by {error:.1e}, wanted at most {limit:.0e}",)
     right = image_from_tensor(expected.outputs[name][0], expected.range)
     seen = difference(image_from_tensor(found[0], expected.range), right)
     # Hard pictures are judged as pictures; docs/bundle-format.md says why.
     float_error = 0.0 if expected.image.kind == "hard" else error
-    found_missed = failures(precision, seen.max_levels, seen.psnr, seen.ssim, float_error)
+    found_missed = missed(limits, seen, float_error)
     return found_missed if name == "face" else tuple(f"{name}: {each}" for each in found_missed)

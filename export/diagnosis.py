@@ -9,18 +9,21 @@ import numpy as np
 from getgan.export.fp16 import FP16_MAX, node_precisions
 from getgan.export.graph import Array, OnnxModel
 from getgan.export.steps import StepRunner
+from getgan.runtime.manifest import Part
 
 # Where the error of a value's norm passes this, its node is named.
 FIRST_DEVIATION = 0.02
 
 
-def diagnose(fp32: OnnxModel, fp16: OnnxModel, image: Array, name: str, threads: int = 0) -> str:
+def diagnose(
+    fp32: OnnxModel, fp16: OnnxModel, kept: Sequence[Part], image: Array, name: str, threads: int = 0
+) -> str:
     """One clause, from both graphs run side by side on the worst image, float32 (1, 3, H, W).
 
     The first of: a value above FP16's largest number; a value that is not finite; a value that has moved by
     more than 2 % of its norm.
     """
-    in_half = node_precisions(fp32.proto)
+    in_half = node_precisions(fp32.proto, kept)
     half_values = StepRunner(fp16, threads).walk(image)
     largest_error, moved = 0.0, ""
     for node, value_name, value in StepRunner(fp32, threads).walk(image):

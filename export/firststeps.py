@@ -1,7 +1,7 @@
 """A bundle's graphs run node by node for the first time, in a process with limits, before the gate does so.
 
 A session leaves out what no output needs; node by node it runs too, and each node in another way. As a
-command, `python -m getgan.export.firststeps BUNDLE SHA256 FILE...` runs graphs of the bundle with this
+command, `python -m getgan.export.firststeps BUNDLE SHA256 VARIANT...` runs graphs of the bundle with this
 SHA-256 once, on the first golden image, and prints one JSON object.
 """
 
@@ -17,11 +17,12 @@ import onnxruntime as ort
 from getgan.errors import GetganError
 from getgan.export.graph import OnnxModel
 from getgan.export.steps import StepRunner
-from getgan.runtime.backends import Candidate, Graph, key_of
+from getgan.runtime.backends import Candidate, key_of
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.cache import is_known, remember
 from getgan.runtime.devices import machine
-from getgan.runtime.firstrun import BASE_MB, GRAPH_TIMES, Answer, run_elsewhere
+from getgan.runtime.firstrun import BASE_MB, GRAPH_TIMES, Answer, graph_of, run_elsewhere
+from getgan.runtime.manifest import Variant
 from getgan.runtime.pixels import tensor_from_images
 from getgan.runtime.selftest import golden_of
 
@@ -33,33 +34,31 @@ PIXEL_KB = 6
 WAY = Candidate("onnxruntime node by node", "cpu", "fp16")
 
 
-def first_steps(bundle: Bundle, *names: str) -> None:
-    """Run these graph files of the bundle elsewhere, unless they have run so on this machine.
+def first_steps(bundle: Bundle, *variants: Variant) -> None:
+    """Run the graphs of these variants of the bundle elsewhere, unless they have run so on this machine.
 
     BundleError if they break a limit, DeviceError if ONNX Runtime cannot run them.
     """
-    manifest, this = bundle.manifest, machine()
+    this = machine()
     height, width = golden_of(bundle).input.shape[:2]
-    keys = []
-    for name in names:
-        graph = Graph(lambda: b"", "fp16", manifest.input, manifest.outputs, manifest.files[name].sha256)
-        keys.append(key_of(graph, WAY, ort.__version__, this, [(1, 3, height, width)]))
+    graphs = [graph_of(bundle, variant) for variant in variants]
+    keys = [key_of(graph, WAY, ort.__version__, this, [(1, 3, height, width)]) for graph in graphs]
     if all(map(is_known, keys)):
         return
-    size = sum(manifest.files[name].bytes for name in names)
+    size = sum(bundle.manifest.files[variant.graph].bytes for variant in variants)
     run_elsewhere(
         f"{bundle.path}: its graph for fp16, run node by node,",
         "ask who made the bundle",
         "getgan.export.firststeps",
         str(bundle.path),
         bundle.sha256,
-        *names,
+        *(variant.name for variant in variants),
         seconds=END_S,
         busy_seconds=BUSY_S,
         memory_mb=BASE_MB["cpu"] + (GRAPH_TIMES * size >> 20) + (PIXEL_KB * height * width >> 10),
     )
-    for key, name in zip(keys, names, strict=True):
-        remember(key, f"{WAY} ran graph {manifest.files[name].sha256}")
+    for key, graph in zip(keys, graphs, strict=True):
+        remember(key, f"{WAY} ran graph {graph.sha256}")
 
 
 def steps_here(path: str, sha256: str, names: list[str]) -> Answer:
@@ -70,7 +69,8 @@ def steps_here(path: str, sha256: str, names: list[str]) -> Answer:
             return Answer(f"{path} changed since it was opened; open it again")
         image = tensor_from_images([golden_of(bundle).input], bundle.manifest.contract.range)
         for name in names:
-            StepRunner(OnnxModel(bundle.read(name), bundle.manifest.outputs), threads=1).run(image)
+            graph = graph_of(bundle, bundle.manifest.variant(name))
+            StepRunner(OnnxModel(graph.read(), graph.outputs), threads=1).run(image)
     except GetganError as error:
         return Answer(str(error))
     return Answer("")

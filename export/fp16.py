@@ -10,6 +10,7 @@ channels passes 65504, and eps = 1e-5 is subnormal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from getgan.errors import ExportError
 from getgan.export.graph import INPUT, Array, OnnxModel, element_types, initializers, model_from_proto, shapes
+from getgan.runtime.manifest import Part
 
+ALL_PARTS: tuple[Part, ...] = ("norms", "first convolution", "clip")
 FP16_MAX = 65504.0
 # Rounding to FP16 costs a weight tensor about 2**-12 of its norm; far more means that it sank below 6e-8.
 MAX_WEIGHT_LOSS = 2.0**-10
@@ -54,9 +57,12 @@ class Fp16Graph:
     casts: int
 
 
-def fp16_from_fp32(model: OnnxModel) -> Fp16Graph:
-    """Convert; ExportError names an operator that is not known here, or a weight that FP16 cannot hold."""
-    builder = _Builder(model.proto)
+def fp16_from_fp32(model: OnnxModel, kept: Sequence[Part] = ALL_PARTS) -> Fp16Graph:
+    """Convert, with these parts in FP32.
+
+    ExportError names an operator that is not known here, or a weight that FP16 cannot hold.
+    """
+    builder = _Builder(model.proto, kept)
     builder.run()
     converted = model_from_proto(builder.proto, model.outputs, model.filtered)
     decided = builder.precisions
@@ -68,7 +74,7 @@ def fp16_from_fp32(model: OnnxModel) -> Fp16Graph:
     )
 
 
-def node_precisions(proto: onnx.ModelProto) -> dict[str, bool]:
+def node_precisions(proto: onnx.ModelProto, kept: Sequence[Part] = ALL_PARTS) -> dict[str, bool]:
     """For each node that makes a float32 value, by name: whether FP16 computes it."""
     types, sizes = element_types(proto), shapes(proto)
     nodes = [node for node in proto.graph.node if types[node.output[0]] == TensorProto.FLOAT]
@@ -79,10 +85,14 @@ def node_precisions(proto: onnx.ModelProto) -> dict[str, bool]:
                 f"'{node.name}' is a {node.op_type}, which the FP16 converter does not know; "
                 f"wanted one of {', '.join(sorted(known))}"
             )
-    full = {node.name for node in nodes if node.op_type in STATISTICS or node.op_type in SHAPES}
-    full |= _between(nodes, full)
-    full |= _way_to_first_convolution(nodes) | _way_to_clip(nodes)
-    full |= _scale_and_shift(nodes, full, sizes, {tensor.name for tensor in proto.graph.initializer})
+    full = {node.name for node in nodes if node.op_type in SHAPES}
+    if "norms" in kept:
+        full |= {node.name for node in nodes if node.op_type in STATISTICS}
+        full |= _between(nodes, full)
+    full |= _way_to_first_convolution(nodes) if "first convolution" in kept else set()
+    full |= _way_to_clip(nodes) if "clip" in kept else set()
+    if "norms" in kept:
+        full |= _scale_and_shift(nodes, full, sizes, {tensor.name for tensor in proto.graph.initializer})
     return {node.name: node.name not in full for node in nodes}
 
 
@@ -167,11 +177,11 @@ def _one_pixel(size: tuple[int | str, ...] | None) -> bool:
 class _Builder:
     """Rebuilds the node list in order, adding casts where they are first needed."""
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
+    def __init__(self, proto: onnx.ModelProto, kept: Sequence[Part]) -> None:
         self.proto = onnx.ModelProto()
         self.proto.CopyFrom(proto)
         self.types = element_types(proto)
-        self.precisions = node_precisions(proto)
+        self.precisions = node_precisions(proto, kept)
         self.weights = initializers(proto)
         self.native: dict[str, bool] = {}  # value -> made in FP16
         self.alias: dict[tuple[str, bool], str] = {}  # (value, in FP16) -> its name in that precision

@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from getgan.contract import Contract, half_width
 from getgan.errors import ConfigError, DeviceError, ExportError
 from getgan.export.compare import Comparison, Expected, largest_error
+from getgan.export.convert import Target
 from getgan.export.diagnosis import diagnose, in_words
 from getgan.export.graph import INPUT, Array, OnnxModel
 from getgan.export.images import GateImage
 from getgan.export.record import NOT_RUN, ImageRecord, ShapeRecord, VariantRecord
 from getgan.export.reference import Reference
 from getgan.export.steps import StepRunner
-from getgan.runtime.backends import Engine, Graph, Unsuitable
+from getgan.runtime.backends import Candidate, Engine, Graph, Unsuitable
 from getgan.runtime.backends.catalog import backend_of, candidates
-from getgan.runtime.backends.onnxruntime import OnnxRuntimeEngine
 from getgan.runtime.devices import available_cores, machine
 from getgan.runtime.geometry import resize
 from getgan.runtime.manifest import Figures, Precision
 from getgan.runtime.metrics import SSIM_WINDOW
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
-from getgan.runtime.quality import THRESHOLDS, difference, failures
+from getgan.runtime.quality import THRESHOLDS, difference, missed
 
 FP32_STEP = 2.0**-23  # of a value from 1 to 2
 Run = Callable[[Array], dict[str, Array]]  # float32 (N, 3, H, W) -> every output by name
@@ -50,51 +50,51 @@ class Gate:
         self._undetermined: dict[str, str] = {}
         self._comparison = Comparison()
 
-    def judge_fp32(self, model: OnnxModel) -> VariantRecord:
-        """ONNX Runtime as a session opens it, and on other batches and sizes."""
+    def judge(self, target: Target, model: OnnxModel, fp32: OnnxModel | None = None) -> VariantRecord:
+        """The record of a target's graph; with the FP32 graph a refusal in FP16 names the node."""
+        if target.hint == "fp16":  # which no library computes on a CPU; steps.py says why
+            return self._judge_nodes(target, model, fp32)
         try:
-            graph = _graph("fp32", model)
-            with closing(OnnxRuntimeEngine(graph, self.threads or available_cores(), None)) as engine:
-                record = self._judge("fp32", engine.infer)
-                shapes = self._other_shapes(engine.infer) if record.accepted else []
-                record = _changed(record, backend=_about(engine), shapes=tuple(shapes))
+            way = judging_way(target.hint)
+        except Unsuitable as reason:
+            return VariantRecord(target.name, False, NOT_RUN, str(reason))
+        try:
+            graph = Graph(lambda: model.data, way.precision, INPUT, model.outputs)
+            with closing(backend_of(way).open(graph, way, self.threads or available_cores())) as engine:
+                record = _changed(self._judge(target, engine.infer), backend=_about(engine))
+                return self._judge_other_shapes(target, engine.infer, record)
+        except Unsuitable as reason:
+            return VariantRecord(target.name, False, NOT_RUN, str(reason))
         except DeviceError as error:
-            return VariantRecord("fp32", False, "onnxruntime", str(error))
-        limit = THRESHOLDS["fp32"].max_error or 0.0
-        wrong = [shape for shape in shapes if shape.max_error is None or not shape.max_error <= limit]
-        if not wrong:
-            return record
-        first = wrong[0]
-        at = f"batch {first.batch}, {first.height}x{first.width}"
-        found = "max error NaN" if first.max_error is None else f"max error {first.max_error:.2e}"
-        return _changed(record, accepted=False, reason=f"{found} at {at}, wanted at most {limit:.0e}")
+            return VariantRecord(target.name, False, way.backend, str(error))
 
-    def judge_fp16(self, model: OnnxModel, fp32: OnnxModel | None = None) -> VariantRecord:
-        """Node by node with every value rounded (steps.py says why); with fp32, a refusal names the node."""
+    def _judge_nodes(self, target: Target, model: OnnxModel, fp32: OnnxModel | None) -> VariantRecord:
+        """Node by node, with every value rounded."""
         about = f"onnxruntime {ort.__version__}, CPUExecutionProvider, node by node, all values in FP16"
         try:
-            record = self._judge("fp16", StepRunner(model, self.threads).run)
+            record = self._judge(target, StepRunner(model, self.threads).run)
         except ExportError as error:
-            return VariantRecord("fp16", False, about, str(error))
+            return VariantRecord(target.name, False, about, str(error))
         record = _changed(record, backend=about)
         if record.accepted or fp32 is None:
             return record
         worst = self._worst(record)
-        why = diagnose(fp32, model, worst.input, worst.image.name, self.threads)
+        why = diagnose(fp32, model, target.plan.kept, worst.input, worst.image.name, self.threads)
         return _changed(record, reason=in_words(why, [record.reason]))
 
-    def judge_bf16(self, model: OnnxModel) -> VariantRecord:
-        """OpenVINO as a session opens it; not run, with the reason, where there is no bf16."""
-        try:
-            way = next(way for way in candidates(["cpu"]) if way.precision == "bf16")
-            library, graph = backend_of(way), _graph("bf16", model)
-            library.check(way, machine())
-            with closing(library.open(graph, way, self.threads or available_cores())) as engine:
-                return _changed(self._judge("bf16", engine.infer), backend=_about(engine))
-        except Unsuitable as reason:
-            return VariantRecord("bf16", False, NOT_RUN, str(reason))
-        except DeviceError as error:
-            return VariantRecord("bf16", False, "openvino", str(error))
+    def _judge_other_shapes(self, target: Target, run: Run, record: VariantRecord) -> VariantRecord:
+        """The record with other batches and sizes; where values are judged, that is in FP32, not pictures."""
+        limit = target.limits.max_error
+        if limit is None or not record.accepted:
+            return record
+        shapes = tuple(self._other_shapes(run))
+        for shape in shapes:
+            if shape.max_error is None or not shape.max_error <= limit:
+                at = f"batch {shape.batch}, {shape.height}x{shape.width}"
+                found = "max error NaN" if shape.max_error is None else f"max error {shape.max_error:.2e}"
+                reason = f"{found} at {at}, wanted at most {limit:.0e}"
+                return _changed(record, accepted=False, reason=reason, shapes=shapes)
+        return _changed(record, shapes=shapes)
 
     def translate(self, image: NDArray[np.uint8]) -> dict[str, Array]:
         """The reference's outputs for uint8 (H, W, 3) RGB, (C, H', W') each."""
@@ -113,17 +113,17 @@ class Gate:
         picture = image_from_tensor(outputs["face"][0], value_range)
         return Expected(image, tensor, outputs, picture, value_range)
 
-    def _judge(self, precision: Precision, run: Run) -> VariantRecord:
+    def _judge(self, target: Target, run: Run) -> VariantRecord:
         records = []
         for expected in self.expected:
             found, name = run(expected.input), expected.image.name
             known = self._undetermined.get(name, "")
-            record = self._comparison.image(precision, expected, found, known)
+            record = self._comparison.image(target.limits, expected, found, known)
             # Only a hard picture may have no right answer: of a real one every backend must give PyTorch's.
             if record.failures and not known and expected.image.kind == "hard":
                 self._look_at_rounding(expected)
-                if name in self._undetermined:
-                    record = self._comparison.image(precision, expected, found, self._undetermined[name])
+                if known := self._undetermined.get(name, ""):
+                    record = self._comparison.image(target.limits, expected, found, known)
             records.append(record)
         figures = _worst_figures([record for record in records if not record.undetermined])
         failed = [record for record in records if record.failures]
@@ -134,7 +134,7 @@ class Gate:
             worst = min(failed, key=_badness)
             others = f" (and {len(failed) - 1} more images)" if len(failed) > 1 else ""
             reason = f"{'; '.join(worst.failures)} on '{worst.name}'{others}"
-        return VariantRecord(precision, not failed, "", reason, figures, tuple(records))
+        return VariantRecord(target.name, not failed, "", reason, figures, tuple(records))
 
     def _look_at_rounding(self, expected: Expected) -> None:
         """Note it if rounding decides this picture: the reference's FP32 and FP64 pictures differ.
@@ -159,7 +159,7 @@ class Gate:
             (f"{about}'s FP64 pictures of it and of it with 1e-7 added", exact_picture, moved_picture),
         ):
             seen = difference(first, second)
-            if failures("fp32", seen.max_levels, seen.psnr, seen.ssim):
+            if missed(THRESHOLDS["fp32"], seen):
                 name = expected.image.name
                 self._undetermined[name] = f"{what} differ by {seen.max_levels} levels ({seen.psnr:.1f} dB)"
                 return
@@ -199,8 +199,21 @@ class Gate:
         return next(expected for expected in self.expected if expected.image.name == worst.name)
 
 
-def _graph(precision: Precision, model: OnnxModel) -> Graph:
-    return Graph(lambda: model.data, precision, INPUT, model.outputs)
+def judging_way(hint: Precision) -> Candidate:
+    """The first way of the CPU that computes in this precision and is installed: what a session takes here.
+
+    Unsuitable, with the reasons, if there is none.
+    """
+    reasons = []
+    for way in candidates(["cpu"]):
+        if way.precision == hint:
+            try:
+                backend_of(way).check(way, machine())
+            except Unsuitable as reason:
+                reasons.append(str(reason))
+            else:
+                return way
+    raise Unsuitable("; ".join(reasons))
 
 
 def _about(engine: Engine) -> str:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from onnx import checker, numpy_helper, shape_inference
 
 from getgan import __version__
-from getgan.contract import Output
 from getgan.errors import ExportError
 
 INPUT = "image"
@@ -31,7 +30,7 @@ class OnnxModel:
     """
 
     data: bytes
-    outputs: tuple[Output, ...] = ("face",)
+    outputs: tuple[str, ...] = ("face",)
     filtered: tuple[str, ...] = ()  # exporter messages that were not shown, with the reason
 
     @property
@@ -56,7 +55,7 @@ class OnnxModel:
 
 
 def model_from_proto(
-    proto: onnx.ModelProto, outputs: Sequence[Output], filtered: Iterable[str] = ()
+    proto: onnx.ModelProto, outputs: Sequence[str], filtered: Iterable[str] = ()
 ) -> OnnxModel:
     """Check and serialise; ExportError where ONNX's checker or shape inference objects."""
     try:

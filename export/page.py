@@ -51,7 +51,7 @@ def page(
             [_figures(variant) for variant in variants],
         ),
         "<h2>Refused</h2>" if refused else "",
-        _table(("precision", "reason"), [(each.precision, each.reason) for each in refused]),
+        _table(("precision", "reason"), [(each.name, each.reason) for each in refused]),
         "<h2>Every image</h2>",
         *(_images(record) for record in records if record.images),
         "<h2>Images it takes</h2>",
@@ -102,7 +102,7 @@ def _figure(golden: Golden) -> str:
 def _figures(variant: Variant) -> tuple[str, ...]:
     figures = variant.figures
     return (
-        variant.precision,
+        variant.name,
         variant.backend,
         str(variant.images),
         f"{figures.max_error:.1e}",
@@ -117,7 +117,7 @@ def _figures(variant: Variant) -> tuple[str, ...]:
 def _images(record: VariantRecord) -> str:
     head = ("image", "size", "max error", "mean error", "levels", "PSNR", "SSIM", "perceptual", "")
     table = _table(head, [_image(image) for image in record.images])
-    return f"<h3>{record.precision}</h3>{table}"
+    return f"<h3>{record.name}</h3>{table}"
 
 
 def _image(image: ImageRecord) -> tuple[str, ...]:

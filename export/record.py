@@ -1,4 +1,4 @@
-"""quality.json: what the gate found, image by image, for every precision."""
+"""quality.json: what the gate found, image by image, for every variant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from getgan.errors import BundleError
-from getgan.runtime.manifest import Figures, Limits, Precision, Record
+from getgan.runtime.manifest import Figures, Limits, Record
 
 VERSION: Literal[1] = 1
 NOT_RUN = "not run"  # as a VariantRecord's backend
@@ -22,7 +22,7 @@ class OutputRecord(Record, frozen=True):
 
 
 class ImageRecord(Record, frozen=True):
-    """One picture in one precision, against PyTorch's FP32; None = not finite, or not computed."""
+    """One picture of one variant, against PyTorch's FP32; None = not finite, or not computed."""
 
     name: str
     kind: Literal["real", "hard", "own"]
@@ -49,9 +49,9 @@ class ShapeRecord(Record, frozen=True):
 
 
 class VariantRecord(Record, frozen=True):
-    """One precision: accepted, or refused with the reason; backend NOT_RUN = it could not be tried here."""
+    """One variant: accepted, or refused with the reason; backend NOT_RUN = it could not be tried here."""
 
-    precision: Precision
+    name: str
     accepted: bool
     backend: str
     reason: str = ""
@@ -66,12 +66,12 @@ class QualityRecord(Record, frozen=True, kw_only=True):
     format: Literal["getgan-quality"] = "getgan-quality"
     version: Literal[1] = VERSION
     source_sha256: str
-    limits: dict[Precision, Limits]  # that were in force
+    limits: dict[str, Limits]  # that were in force, by the variant's name
     variants: tuple[VariantRecord, ...]
 
-    def variant(self, precision: Precision) -> VariantRecord:
-        """The record of one precision."""
-        return next(variant for variant in self.variants if variant.precision == precision)
+    def variant(self, name: str) -> VariantRecord:
+        """The record of one variant."""
+        return next(variant for variant in self.variants if variant.name == name)
 
 
 def json_from_record(record: QualityRecord) -> bytes:

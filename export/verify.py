@@ -10,21 +10,21 @@ import numpy as np
 
 from getgan.errors import BundleError, DeviceError
 from getgan.export.bundle import Progress, pytorch_threads
+from getgan.export.convert import FP32, Target
 from getgan.export.firststeps import first_steps
-from getgan.export.gate import Gate
+from getgan.export.gate import Gate, judging_way
 from getgan.export.graph import OnnxModel
 from getgan.export.images import gate_images, judged_size
 from getgan.export.record import NOT_RUN, VariantRecord, record_from_json
 from getgan.export.reference import PyTorchReference
 from getgan.models.checkpoint import load_checkpoint
 from getgan.printing import json_text
-from getgan.runtime.backends import Graph, Unsuitable
-from getgan.runtime.backends.catalog import backend_of, candidates
+from getgan.runtime.backends import Unsuitable
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores, machine
 from getgan.runtime.firstrun import first_run
 from getgan.runtime.images import image_from_bytes
-from getgan.runtime.manifest import Precision, Variant
+from getgan.runtime.manifest import Variant
 from getgan.runtime.metrics import max_error
 from getgan.runtime.pixels import image_from_tensor, map_from_tensor
 from getgan.runtime.selftest import golden_of
@@ -34,9 +34,9 @@ GOLDEN_LEVELS = 1
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """One precision of the bundle, judged again."""
+    """One variant of the bundle, judged again."""
 
-    precision: Precision
+    name: str
     result: Literal["passed", "failed", "not run"]
     record: VariantRecord
 
@@ -64,7 +64,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
         ]
         for verdict in self.verdicts:
             reason = f": {verdict.record.reason}" if verdict.record.reason else ""
-            lines.append(f"{verdict.precision:9s} {verdict.result}{reason}")
+            lines.append(f"{verdict.name:9s} {verdict.result}{reason}")
         if self.passed:
             lines.append("verified  yes")
         elif all(verdict.result == "not run" for verdict in self.verdicts):
@@ -82,7 +82,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
 def verify_bundle(
     bundle_path: Path, checkpoint_path: Path, progress: Progress, threads: int = 0
 ) -> VerifyReport:
-    """Check every hash, then judge the graph of each accepted precision here, against the checkpoint.
+    """Check every hash, then judge the graph of each accepted variant here, against the checkpoint.
 
     By the limits of this version, whatever the manifest says. BundleError for a damaged bundle, for one of
     another checkpoint, or for a graph that loops or fills the memory. A figure that fails is in the report,
@@ -108,10 +108,10 @@ def verify_bundle(
         gate = Gate(reference, contract, gate_images(contract), threads)
         golden = _golden_levels(bundle, gate)
         for place, variant in enumerate(manifest.variants):
-            progress(f"judging {variant.precision}", 0.3 + 0.7 * place / len(manifest.variants))
+            progress(f"judging {variant.name}", 0.3 + 0.7 * place / len(manifest.variants))
             record = _judge(bundle, variant, gate)
             ran: Literal["failed", "not run"] = "not run" if record.backend == NOT_RUN else "failed"
-            verdicts.append(Verdict(variant.precision, "passed" if record.accepted else ran, record))
+            verdicts.append(Verdict(variant.name, "passed" if record.accepted else ran, record))
     progress("verified", 1.0)
     return VerifyReport(str(bundle_path), str(checkpoint_path), hashed, golden, tuple(verdicts))
 
@@ -124,8 +124,8 @@ def _check_record(bundle: Bundle) -> None:
         record = record_from_json(data)
     except BundleError as error:
         raise BundleError(f"{bundle.path}: {error}") from error
-    recorded = {each.precision: each.figures for each in record.variants if each.accepted}
-    stated = {each.precision: each.figures for each in manifest.variants}
+    recorded = {each.name: each.figures for each in record.variants if each.accepted}
+    stated = {each.name: each.figures for each in manifest.variants}
     if record.source_sha256 != manifest.model.source_sha256 or recorded != stated:
         raise BundleError(
             f"{bundle.path}: found a manifest and a {manifest.quality} that state different figures or "
@@ -135,39 +135,27 @@ def _check_record(bundle: Bundle) -> None:
 
 def _judge(bundle: Bundle, variant: Variant, gate: Gate) -> VariantRecord:
     """By the graph that the variant names, whatever it is called."""
-    model, precision = _model(bundle, variant), variant.precision
-    fp32 = [each for each in bundle.manifest.variants if each.precision == "fp32"]
-    others = [_model(bundle, each) for each in fp32]
+    model = _model(bundle, variant)
+    fp32 = [each for each in bundle.manifest.variants if each.name == FP32.name]
     try:
-        if precision == "fp16":
+        if variant.hint == "fp16":
             # With fp32's, which runs so to find the node behind a refusal.
-            first_steps(bundle, *dict.fromkeys(each.graph for each in (variant, *fp32)))
+            first_steps(bundle, *dict.fromkeys((variant, *fp32)))
         else:
-            _run_first(bundle, variant, model, gate.threads)
+            way = judging_way(variant.hint)
+            threads = gate.threads or available_cores()
+            # Once elsewhere: a stranger's graph may loop for ever, or fill the memory.
+            first_run(bundle, golden_of(bundle), variant, way, machine(), threads)
     except Unsuitable as reason:
-        return VariantRecord(precision, False, NOT_RUN, str(reason))
+        return VariantRecord(variant.name, False, NOT_RUN, str(reason))
     except DeviceError as error:
-        return VariantRecord(precision, False, "in a process of its own", str(error))
-    if precision == "fp32":
-        return gate.judge_fp32(model)
-    if precision == "bf16":
-        return gate.judge_bf16(model)
-    return gate.judge_fp16(model, *others)
-
-
-def _run_first(bundle: Bundle, variant: Variant, model: OnnxModel, threads: int) -> None:
-    """Once elsewhere, as the gate will run it: a stranger's graph may loop for ever, or fill the memory."""
-    backend = {"fp32": "onnxruntime", "bf16": "openvino"}[variant.precision]
-    ways = candidates(["cpu"])
-    way = next(way for way in ways if (way.backend, way.precision) == (backend, variant.precision))
-    manifest, this = bundle.manifest, machine()
-    backend_of(way).check(way, this)
-    graph = Graph(lambda: model.data, way.precision, manifest.input, manifest.outputs, model.sha256)
-    first_run(bundle, golden_of(bundle), graph, way, this, threads or available_cores())
+        return VariantRecord(variant.name, False, "in a process of its own", str(error))
+    target = Target(variant.name, variant.hint, variant.plan)
+    return gate.judge(target, model, *(_model(bundle, each) for each in fp32))
 
 
 def _model(bundle: Bundle, variant: Variant) -> OnnxModel:
-    model = OnnxModel(bundle.read(variant.graph), bundle.manifest.outputs)
+    model = OnnxModel(bundle.read(variant.graph), bundle.manifest.outputs_of(variant))
     try:
         model.proto  # noqa: B018  # parsed here, so that it is this file's fault
     except Exception as error:  # protobuf's, which has no types

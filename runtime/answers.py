@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from getgan.contract import Range
 from getgan.errors import DeviceError
-from getgan.runtime.backends import EXTENT, Engine
+from getgan.runtime.backends import Engine
+from getgan.runtime.manifest import EXTENT
 from getgan.runtime.outputs import range_fault, shape_fault, value_fault
 from getgan.runtime.pixels import image_from_tensor, map_from_tensor, tensor_from_images
 

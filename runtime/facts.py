@@ -39,8 +39,8 @@ class BundleFacts(msgspec.Struct, frozen=True):
         if training := model.training:
             by = f"{training.trained_on}, {training.iterations:,} iterations, seed {training.seed}"
             rows.insert(5, ("trained on", by))
-        rows += [(variant.precision, _accepted(variant)) for variant in manifest.variants]
-        rows += [(refused.precision, f"refused: {refused.reason}") for refused in manifest.refused]
+        rows += [(variant.name, _accepted(variant)) for variant in manifest.variants]
+        rows += [(refused.name, f"refused: {refused.reason}") for refused in manifest.refused]
         if model.notes:
             rows.append(("notes", model.notes))
         return "\n".join(f"{one_line(name):13s} {one_line(value)}" for name, value in rows)

@@ -1,7 +1,7 @@
 """A graph's first run on a machine, in a process with limits: it may loop for ever, or fill the memory.
 
-Only the golden image goes there. As a command, `python -m getgan.runtime.firstrun BUNDLE SHA256 CANDIDATE
-THREADS` runs a bundle's graph once and prints one JSON object.
+Only the golden image goes there. As a command, `python -m getgan.runtime.firstrun BUNDLE SHA256 VARIANT
+CANDIDATE THREADS` runs a bundle's graph once and prints one JSON object.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from getgan.runtime.bundle import Bundle
 from getgan.runtime.cache import is_known, remember
 from getgan.runtime.child import run_child
 from getgan.runtime.devices import Machine
+from getgan.runtime.manifest import Variant
 from getgan.runtime.selftest import GoldenPair, golden_of
 
 # To import the library, load the graph and run it once: some 1 s for a GET-GAN (ngf 64, 256x256). A CPU that
@@ -42,20 +43,33 @@ class Answer(msgspec.Struct, frozen=True):
     unsuitable: bool = False
 
 
+def graph_of(bundle: Bundle, variant: Variant) -> Graph:
+    """What a backend opens for the variant."""
+    manifest = bundle.manifest
+    return Graph(
+        read=lambda: bundle.read(variant.graph),
+        precision=variant.hint,
+        input=manifest.input,
+        outputs=manifest.outputs_of(variant),
+        sha256=manifest.files[variant.graph].sha256,
+        frames=variant.frames,
+    )
+
+
 def first_run(
-    bundle: Bundle, golden: GoldenPair, graph: Graph, candidate: Candidate, machine: Machine, threads: int
+    bundle: Bundle, golden: GoldenPair, variant: Variant, candidate: Candidate, machine: Machine, threads: int
 ) -> None:
-    """Run the graph once elsewhere, unless it has run on this machine.
+    """Run the variant's graph once elsewhere, unless it has run on this machine.
 
     BundleError if it breaks a limit, whatever could run it: each try would cost as much again. DeviceError or
     Unsuitable if this candidate cannot run it.
     """
-    shape = (1, 3, *golden.input.shape[:2])
+    graph, shape = graph_of(bundle, variant), (1, 3, *golden.input.shape[:2])
     key = backend_of(candidate).key(graph, candidate, machine, (shape,))
     if is_known(key):
         return
     kind = candidate.device.partition(":")[0]
-    size = bundle.manifest.files[bundle.manifest.variant(candidate.precision).graph].bytes
+    size = bundle.manifest.files[variant.graph].bytes
     memory_mb = BASE_MB[kind] + threads * THREAD_MB
     memory_mb += (GRAPH_TIMES * size >> 20) + (PIXEL_KB * shape[2] * shape[3] >> 10)
     run_elsewhere(
@@ -64,6 +78,7 @@ def first_run(
         "getgan.runtime.firstrun",
         str(bundle.path),
         graph.sha256,
+        variant.name,
         msgspec.json.encode(candidate).decode(),
         str(threads),
         seconds=END_S[kind],
@@ -101,18 +116,14 @@ def run_elsewhere(
         raise DeviceError(answer.fault)
 
 
-def run_here(path: str, sha256: str, candidate: Candidate, threads: int) -> Answer:
+def run_here(path: str, sha256: str, name: str, candidate: Candidate, threads: int) -> Answer:
     """The same in this process."""
     backend = backend_of(candidate)
     try:
         bundle = Bundle.open(Path(path))
-        manifest = bundle.manifest
-        file = manifest.variant(candidate.precision).graph
-        if manifest.files[file].sha256 != sha256:
+        graph = graph_of(bundle, bundle.manifest.variant(name))
+        if graph.sha256 != sha256:
             return Answer(f"{path} changed since it was opened; open it again")
-        graph = Graph(
-            lambda: bundle.read(file), candidate.precision, manifest.input, manifest.outputs, sha256
-        )
         golden = golden_of(bundle)
         answers_of(backend.open(graph, candidate, threads), golden.input[None], golden.range)
     except Unsuitable as reason:
@@ -123,10 +134,10 @@ def run_here(path: str, sha256: str, candidate: Candidate, threads: int) -> Answ
 
 
 if __name__ == "__main__":
-    way = msgspec.json.decode(sys.argv[3], type=Candidate)
+    way = msgspec.json.decode(sys.argv[4], type=Candidate)
     if hasattr(signal, "alarm"):  # should nobody wait for this process any more
         signal.alarm(END_S[way.device.partition(":")[0]])
-    answer = run_here(sys.argv[1], sys.argv[2], way, int(sys.argv[4]))
+    answer = run_here(sys.argv[1], sys.argv[2], sys.argv[3], way, int(sys.argv[5]))
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     sys.stdout.flush()
     if not answer.fault:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from getgan import __version__
 from getgan.contract import Contract, Output
-from getgan.errors import BundleError, ConfigError
+from getgan.errors import BundleError, ConfigError, UsageError
 
 FORMAT: Literal["getgan-bundle"] = "getgan-bundle"
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20  # a real one has 10 kB
 
-Precision = Literal["fp32", "fp16", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+Precision = Literal["fp32", "fp16", "bf16"]  # what a backend computes in
+# What a graph takes. "float32": (N, 3, H, W) RGB in the contract's range, and every output is float32.
+# "uint8": frames as they are, (N, H, W, 3) RGB; it gives the face as (N, H, W, 3) and the occlusion map as
+# (N, H', W'), 255 = hidden, both uint8, and EXTENT: float32 (N, 2), the smallest and the largest value of
+# each face before it was rounded, NaN if any value is.
+Frames: TypeAlias = Literal["float32", "uint8"]
+EXTENT = "extent"
+Part = Literal["norms", "first convolution", "clip"]
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # of a variant
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,21 +100,36 @@ class Figures(Record, frozen=True):
     occlusion: float | None = None  # largest error of the occlusion map, in [0, 1]; None = there is none
 
 
-class Variant(Record, frozen=True):
-    """One precision that passed the gate."""
+class Plan(Record, frozen=True):
+    """How a graph came from the FP32 one."""
 
-    precision: Precision
+    convolutions: Literal["fp32", "fp16"] = "fp32"
+    kept: tuple[Part, ...] = ()  # in FP32, though the convolutions are not
+    frames: Frames = "float32"
+
+
+class Variant(Record, frozen=True):
+    """A graph and the precision that it runs in, which together passed the gate."""
+
+    name: str  # what --precision selects: "fp32"
     graph: str  # path in the bundle; bf16 is a way to run the fp32 graph
+    hint: Precision  # what the backend is asked to compute in
+    plan: Plan
     backend: str  # what it was judged with, e.g. "onnxruntime 1.23.2, CPUExecutionProvider"
     images: int
     figures: Figures
     limits: Limits  # of the gate, in force when it was judged
 
+    @property
+    def frames(self) -> Frames:
+        """What its graph takes and gives."""
+        return self.plan.frames
+
 
 class Refused(Record, frozen=True):
-    """One precision that did not enter the bundle."""
+    """A variant that did not enter the bundle."""
 
-    precision: Precision
+    name: str
     reason: str
 
 
@@ -145,14 +168,20 @@ class Manifest(Record, frozen=True, kw_only=True):
     page: str = "index.html"
     files: dict[str, File]
 
-    def variant(self, precision: str) -> Variant:
-        """The accepted variant; BundleError names those there are, and why this one is not among them."""
+    def variant(self, name: str) -> Variant:
+        """The accepted one; BundleError says why it was refused, UsageError which names there are."""
         for variant in self.variants:
-            if variant.precision == precision:
+            if variant.name == name:
                 return variant
-        accepted = ", ".join(variant.precision for variant in self.variants)
-        why = next((f" ({r.reason})" for r in self.refused if r.precision == precision), "")
-        raise BundleError(f"bundle holds no {precision}{why}; wanted one of {accepted}")
+        accepted = ", ".join(variant.name for variant in self.variants)
+        for refused in self.refused:
+            if refused.name == name:
+                raise BundleError(f"the bundle holds no {name} ({refused.reason}); wanted one of {accepted}")
+        raise UsageError(f"found precision {name!r:.40}; wanted auto or one of this bundle's: {accepted}")
+
+    def outputs_of(self, variant: Variant) -> tuple[str, ...]:
+        """What the variant's graph gives, in its order."""
+        return self.outputs if variant.frames == "float32" else (*self.outputs, EXTENT)
 
 
 class _Header(msgspec.Struct):
@@ -195,9 +224,13 @@ def json_from_manifest(manifest: Manifest) -> bytes:
 def _check(manifest: Manifest) -> None:
     if not manifest.variants or not manifest.golden or "face" not in manifest.outputs:
         raise BundleError("found no accepted variant, golden image or face output; export the bundle again")
-    precisions = [variant.precision for variant in manifest.variants]
-    if len(set(precisions)) < len(precisions):
-        raise BundleError(f"found accepted variants {', '.join(precisions)}; wanted each once")
+    names = [variant.name for variant in manifest.variants]
+    if len(set(names)) < len(names):
+        raise BundleError(f"found accepted variants {', '.join(names)}; wanted each once")
+    for name in (*names, *(refused.name for refused in manifest.refused)):
+        if name == "auto" or not NAME.fullmatch(name):
+            wanted = "letters a to z, digits and hyphens, 32 at most, and not auto"
+            raise BundleError(f"found a variant named {name!r:.40}; wanted {wanted}: export the bundle again")
     named = [variant.graph for variant in manifest.variants]
     named += [path for golden in manifest.golden for path in (golden.input, golden.output)]
     named += [golden.occlusion for golden in manifest.golden if golden.occlusion]

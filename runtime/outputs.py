@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.contract import SIGNED, Range, half_width
-from getgan.runtime.backends import EXTENT, Frames
+from getgan.runtime.manifest import EXTENT, Frames
 
 RANGE_SLACK = 0.01  # of [-1, 1]; graphs end in tanh, sigmoid or clip; bf16 rounds 1 to 1, 255 to 255
 

@@ -59,13 +59,6 @@ def limits_elsewhere(figures: Figures) -> Limits:
     )
 
 
-def failures(
-    precision: Precision, levels: int, psnr_db: float, ssim_value: float, float_error: float = 0.0
-) -> tuple[str, ...]:
-    """What of the precision's threshold is not kept, in words; empty = accepted. NaN is not accepted."""
-    return missed(THRESHOLDS[precision], Difference(levels, psnr_db, ssim_value), float_error)
-
-
 def missed(limit: Limits, seen: Difference, float_error: float = 0.0) -> tuple[str, ...]:
     """What of a threshold is not kept, in words; empty = accepted. NaN is not accepted."""
     found: list[str] = []

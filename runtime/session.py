@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from getgan.errors import ConfigError, DeviceError, UsageError
 from getgan.runtime.answers import Answers, answers_of
-from getgan.runtime.backends import CLOSED, Candidate, Engine, Graph, Unsuitable
+from getgan.runtime.backends import CLOSED, Candidate, Engine, Unsuitable
 from getgan.runtime.backends.catalog import BACKEND_NAMES, backend_of, candidates
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores, machine
-from getgan.runtime.firstrun import first_run
-from getgan.runtime.manifest import PRECISIONS, Manifest, Precision
+from getgan.runtime.firstrun import first_run, graph_of
+from getgan.runtime.manifest import Manifest, Precision, Variant
 from getgan.runtime.outputs import shape_fault
 from getgan.runtime.pixels import check_frames, check_tensor
 from getgan.runtime.selftest import GoldenPair, SelfTest, golden_of, self_test
@@ -34,7 +34,7 @@ class SessionInfo:
 
     backend: str
     device: str  # "cpu" or "cuda:N"
-    precision: Precision
+    precision: str  # the variant's name
     provider: str
     version: str
     threads: int  # 0 on a GPU
@@ -152,6 +152,7 @@ class BundleSession:
     def replace(
         self,
         engine: Engine,
+        variant: Variant,
         candidate: Candidate,
         why: str,
         skipped: Sequence[str] = (),
@@ -163,11 +164,11 @@ class BundleSession:
         it is closed, the one before stays, and DeviceError says what was wrong.
         """
         try:
-            provider, result = self_test(engine, self._golden, self._manifest.variant(candidate.precision))
+            provider, result = self_test(engine, self._golden, variant)
             info = SessionInfo(
                 backend=candidate.backend,
                 device=candidate.device,
-                precision=candidate.precision,
+                precision=variant.name,
                 provider=provider,
                 version=engine.version,
                 threads=engine.threads,
@@ -216,83 +217,79 @@ def open_session(
 ) -> BundleSession:
     """The fastest candidate that the bundle accepted and that shows the golden image on this machine.
 
-    device: auto, cpu, cuda, cuda:N. precision: auto, fp32, fp16, bf16. backend: auto or one of BACKEND_NAMES.
-    threads: of the CPU, 0 = all cores that this process may use. What is named is kept: DeviceError says why
-    it cannot run. Under auto the next candidate is taken, and `info` tells of those before it. BundleError
-    for a damaged bundle or a named precision that the gate did not accept; ConfigError for an unknown name.
+    device: auto, cpu, cuda, cuda:N. precision: auto or a variant's name. backend: auto or one of
+    BACKEND_NAMES. threads: of the CPU, 0 = all cores that this process may use. What is named is kept:
+    DeviceError says why it cannot run. Under auto the next candidate is taken, and `info` tells of those
+    before it. BundleError for a damaged bundle or a named variant that the gate refused; UsageError for an
+    unknown name.
     """
-    wanted = _wanted(device, precision, backend)
+    wanted = _wanted(bundle.manifest, device, precision, backend)
     if not 0 <= threads <= MAX_THREADS:
         raise UsageError(f"found {threads} threads; wanted 0 (all cores) to {MAX_THREADS}")
-    if precision != "auto":
-        bundle.manifest.variant(precision)
     this = machine()
     threads = threads or available_cores()
     golden = golden_of(bundle)
     session = BundleSession(bundle.manifest, golden)
     skipped: list[str] = []
     faults: list[str] = []
-    for candidate in wanted:
+    for variant, candidate in wanted:
         library = backend_of(candidate)
+        way = f"{candidate.backend} {candidate.device} {variant.name if variant else candidate.precision}"
         try:
-            graph = _graph(bundle, candidate)
+            if variant is None:
+                raise Unsuitable(_lacking(bundle.manifest, candidate.precision))
             library.check(candidate, this)
-            first_run(bundle, golden, graph, candidate, this, threads)
-            engine = library.open(graph, candidate, threads)
-            session.replace(engine, candidate, _why(candidate, device, precision, backend), skipped, faults)
+            first_run(bundle, golden, variant, candidate, this, threads)
+            engine = library.open(graph_of(bundle, variant), candidate, threads)
+            why = _why(way, device, precision, backend)
+            session.replace(engine, variant, candidate, why, skipped, faults)
         except Unsuitable as reason:
-            skipped.append(f"{candidate}: {reason}")
+            skipped.append(f"{way}: {reason}")
         except DeviceError as fault:
-            faults.append(f"{candidate}: {fault}")
+            faults.append(f"{way}: {fault}")
         else:
             return session
     asked = f"device {device}, precision {precision}, backend {backend}"
     raise DeviceError(f"{bundle.path}: nothing runs it here with {asked}: {_listed(faults + skipped)}")
 
 
-def _wanted(device: str, precision: str, backend: str) -> list[Candidate]:
-    """The candidates that the names leave."""
+def _wanted(
+    manifest: Manifest, device: str, precision: str, backend: str
+) -> list[tuple[Variant | None, Candidate]]:
+    """Each way that the names leave with each variant for it; None where the bundle has none."""
     place = re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,3}", device)
     if place is None:
         raise UsageError(f"found device {device!r:.40}; wanted auto, cpu, cuda or cuda:N")
-    _check_name("precision", precision, PRECISIONS)
-    _check_name("backend", backend, BACKEND_NAMES)
+    if backend != "auto" and backend not in BACKEND_NAMES:
+        raise UsageError(f"found backend {backend!r:.40}; wanted auto, {', '.join(BACKEND_NAMES)}")
+    named = None if precision == "auto" else manifest.variant(precision)
     devices = {"auto": ("cuda:0", "cpu"), "cuda": ("cuda:0",)}.get(device, (device,))
-    found = [
-        candidate
-        for candidate in candidates(devices)
-        if precision in (candidate.precision, "" if candidate.only_named else "auto")
-        and backend in ("auto", candidate.backend)
+    ways = [
+        way
+        for way in candidates(devices)
+        if backend in ("auto", way.backend) and (way.precision == named.hint if named else not way.only_named)
     ]
-    if not found:
-        ways = ", ".join(str(candidate) for candidate in candidates(("cuda:0", "cpu")))
+    if not ways:
+        there = ", ".join(str(way) for way in candidates(("cuda:0", "cpu")))
         asked = f"device {device}, precision {precision}, backend {backend}"
-        raise DeviceError(f"found no way to run with {asked}; there are: {ways}")
+        raise DeviceError(f"found no way to run with {asked}; there are: {there}")
+    # uint8 frames first: a quarter of the bytes go to the device and back.
+    offered = [named] if named else sorted(manifest.variants, key=lambda each: each.frames != "uint8")
+    found: list[tuple[Variant | None, Candidate]] = []
+    for way in ways:
+        found += [(each, way) for each in offered if each.hint == way.precision] or [(None, way)]
     return found
 
 
-def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
-    if name != "auto" and name not in known:
-        raise UsageError(f"found {kind} {name!r:.40}; wanted auto, {', '.join(known)}")
+def _lacking(manifest: Manifest, precision: Precision) -> str:
+    reasons = {refused.name: refused.reason for refused in manifest.refused}
+    return f"the bundle holds no {precision} ({reasons.get(precision, 'it was not exported')})"
 
 
-def _graph(bundle: Bundle, candidate: Candidate) -> Graph:
-    manifest, precision = bundle.manifest, candidate.precision
-    variant = next((variant for variant in manifest.variants if variant.precision == precision), None)
-    if variant is None:
-        refused = next(
-            (r.reason for r in manifest.refused if r.precision == precision), "it was not exported"
-        )
-        raise Unsuitable(f"the bundle holds no {precision} ({refused})")
-    path = variant.graph
-    sha256 = manifest.files[path].sha256
-    return Graph(lambda: bundle.read(path), precision, manifest.input, manifest.outputs, sha256)
-
-
-def _why(candidate: Candidate, *asked: str) -> str:
+def _why(way: str, *asked: str) -> str:
     named = [name for name in asked if name != "auto"]
     among = f" of those with {', '.join(named)}" if named else ""
-    return f"{candidate} is the fastest way{among} that the bundle accepted and that passed its self-test"
+    return f"{way} is the fastest way{among} that the bundle accepted and that passed its self-test"
 
 
 def _listed(reasons: list[str]) -> str:

@@ -22,6 +22,7 @@ from getgan.runtime.manifest import (
     Golden,
     Manifest,
     Model,
+    Plan,
     Precision,
     Refused,
     Training,
@@ -40,6 +41,7 @@ FIGURES: dict[str, Figures] = {
     "fp16": Figures(max_error=8e-3, mean_error=1e-4, max_levels=1, psnr=63.0, ssim=0.9999, perceptual=None),
     "bf16": Figures(max_error=5e-2, mean_error=2e-3, max_levels=4, psnr=51.0, ssim=0.9999, perceptual=None),
 }
+VARIANT = Variant("fp32", "graphs/fp32.onnx", "fp32", Plan(), "test", 1, EXACT, THRESHOLDS["fp32"])
 
 
 def make_bundle(
@@ -72,7 +74,8 @@ def make_bundle(
     for precision in precisions:
         path = f"graphs/{precision}.onnx" if f"graphs/{precision}.onnx" in files else "graphs/fp32.onnx"
         figures, limits = FIGURES[precision], THRESHOLDS[precision]
-        variants.append(Variant(precision, path, "test", len(golden), figures, limits))
+        plan = Plan("fp16" if precision == "fp16" else "fp32")
+        variants.append(Variant(precision, path, precision, plan, "test", len(golden), figures, limits))
     missing = [p for p in ("fp32", "fp16", "bf16") if p not in precisions]
     manifest = Manifest(
         model=Model(
@@ -95,7 +98,7 @@ def make_bundle(
             branch=Branch(False, 2, 1, 2, 1, True),
         ),
         variants=tuple(variants),
-        refused=tuple(Refused(p, "a test leaves it out") for p in missing),  # type: ignore[arg-type]
+        refused=tuple(Refused(p, "a test leaves it out") for p in missing),
         golden=tuple(golden),
         files={name: _entry(data) for name, data in files.items()},
     )

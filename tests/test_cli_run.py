@@ -173,7 +173,7 @@ def test_what_cannot_work_is_one_line(
     ("option", "value", "words"),
     [
         ("--device", "tpu", "wanted auto, cpu, cuda or cuda:N"),
-        ("--precision", "int8", "wanted auto, fp32, fp16, bf16"),
+        ("--precision", "int8", "wanted auto or one of this bundle's: fp32"),
         ("--backend", "tensorflow", "wanted auto, openvino, onnxruntime"),
         ("--size", "30", "wanted a multiple of"),
         ("--threads", "5000", "wanted 0 (all cores) to 1024"),

@@ -91,9 +91,9 @@ def test_the_manifest_says_what_it_is(made: Any) -> None:
     assert branch is not None and branch.bit_equal
     assert branch.operations_after < branch.operations_before
     assert manifest.export.filtered
-    assert [variant.precision for variant in manifest.variants][:2] == ["fp32", "fp16"]
+    assert [variant.name for variant in manifest.variants][:2] == ["fp32", "fp16"]
     assert manifest.variants[0].images == 13  # fourteen and an own one, without the two flat ones
-    assert all(variant.limits == THRESHOLDS[variant.precision] for variant in manifest.variants)
+    assert all(variant.limits == THRESHOLDS[variant.hint] for variant in manifest.variants)
     assert [golden.name for golden in manifest.golden] == ["hand", "cord", "clean-1", "letterbox"]
 
 
@@ -125,9 +125,9 @@ def test_own_pictures_leave_no_trace_but_figures(made: Any) -> None:
 def test_the_quality_record(made: Any) -> None:
     path, report, _ = made
     record = record_from_json((path / "quality.json").read_bytes())
-    assert [variant.precision for variant in record.variants] == ["fp32", "fp16", "bf16"]
-    accepted = {variant.precision: variant.figures for variant in record.variants if variant.accepted}
-    assert accepted == {variant.precision: variant.figures for variant in report.manifest.variants}
+    assert [variant.name for variant in record.variants] == ["fp32", "fp16", "bf16"]
+    accepted = {variant.name: variant.figures for variant in record.variants if variant.accepted}
+    assert accepted == {variant.name: variant.figures for variant in report.manifest.variants}
     assert record.limits["fp32"].max_error == 1e-4
     with pytest.raises(BundleError, match=r"damaged quality\.json"):
         record_from_json(b"{}")
@@ -235,7 +235,7 @@ def test_a_precision_that_fails_stays_out_with_its_reason(tmp_path: Path) -> Non
     path = saved(tmp_path, "getgan-1x1", overflow)
     report = export_bundle(path, tmp_path / "net", ExportOptions(), quiet)
     assert not (tmp_path / "net" / "graphs" / "fp16.onnx").exists()
-    reasons = {refused.precision: refused.reason for refused in report.manifest.refused}
+    reasons = {refused.name: refused.reason for refused in report.manifest.refused}
     assert "above FP16's 65,504" in reasons["fp16"]
     assert reasons["fp16"] in report.text()
     with pytest.raises(BundleError, match=r"holds no fp16 \(.*above FP16's 65,504"):
@@ -295,7 +295,7 @@ def old_system(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refused_fp32_writes_nothing(old: Any, monkeypatch: pytest.MonkeyPatch, overwrite: bool) -> None:
     checkpoint, output, before = old
     refused = VariantRecord("fp32", False, "onnxruntime", "max error 0.5 on 'hand'")
-    monkeypatch.setattr(Gate, "judge_fp32", lambda *_: refused)
+    monkeypatch.setattr(Gate, "judge", lambda *_: refused)
     target = output if overwrite else output.with_name("new")
     with pytest.raises(
         ExportError, match=r"PyTorch's pictures: max error 0\.5 on 'hand'; nothing was written"
@@ -523,7 +523,7 @@ def test_verify_judges_again(made: Any) -> None:
     report = verify_bundle(path, CHECKPOINT, quiet, 2)
     assert report.passed
     assert report.golden_levels == 0
-    assert {verdict.precision: verdict.result for verdict in report.verdicts}["fp16"] == "passed"
+    assert {verdict.name: verdict.result for verdict in report.verdicts}["fp16"] == "passed"
     assert "every hash is right" in report.text()
     assert json.loads(report.to_json())["passed"] is True
 
@@ -532,14 +532,11 @@ def with_variants(folder: Path, target: Path, *variants: dict[str, Any]) -> Path
     """A copy whose manifest accepts these variants only; each is an old one's fields, changed."""
     shutil.copytree(folder, target)
     manifest = json.loads((target / "manifest.json").read_bytes())
-    known = {variant["precision"]: variant for variant in manifest["variants"]}
+    known = {variant["name"]: variant for variant in manifest["variants"]}
     manifest["variants"] = [{**known["fp32"], **variant} for variant in variants]
     (target / "manifest.json").write_text(json.dumps(manifest))
     record = record_from_json((target / "quality.json").read_bytes())
-    same = [
-        msgspec.structs.replace(record.variant("fp32"), precision=v["precision"])
-        for v in manifest["variants"]
-    ]
+    same = [msgspec.structs.replace(record.variant("fp32"), name=v["name"]) for v in manifest["variants"]]
     replace_file(
         target, "quality.json", json_from_record(msgspec.structs.replace(record, variants=tuple(same)))
     )
@@ -569,7 +566,7 @@ def test_nothing_is_verified_where_nothing_was_run(
     small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, folder, _ = small
-    bundle = with_variants(folder, tmp_path / "b", {"precision": "bf16"})
+    bundle = with_variants(folder, tmp_path / "b", {"name": "bf16", "hint": "bf16"})
     monkeypatch.setattr("getgan.runtime.devices.cpu_flags", lambda: (("sse2",), ""))
     report = verify_bundle(bundle, checkpoint, quiet, 2)
     assert [verdict.result for verdict in report.verdicts] == ["not run"]
@@ -580,9 +577,11 @@ def test_nothing_is_verified_where_nothing_was_run(
 
 def test_a_bundle_without_fp32_is_judged_by_what_it_has(small: Any, tmp_path: Path) -> None:
     checkpoint, folder, _ = small
-    bundle = with_variants(folder, tmp_path / "b", {"precision": "fp16"})  # the FP32 graph, which passes
+    bundle = with_variants(
+        folder, tmp_path / "b", {"name": "fp16", "hint": "fp16"}
+    )  # the FP32 graph, which passes
     report = verify_bundle(bundle, checkpoint, quiet, 2)
-    assert [(verdict.precision, verdict.result) for verdict in report.verdicts] == [("fp16", "passed")]
+    assert [(verdict.name, verdict.result) for verdict in report.verdicts] == [("fp16", "passed")]
     assert report.passed
 
 
@@ -649,8 +648,8 @@ def test_verify_finds_a_record_of_other_figures(small: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("graph", "precision", "message"),
     [
-        (endless(), "fp32", "its graph for onnxruntime cpu fp32 computed for 2 s when it ran for the first"),
-        (huge(), "fp32", r"its graph for onnxruntime cpu fp32 took more than \d+ MB of memory"),
+        (endless(), "fp32", "its graph for openvino cpu fp32 computed for 2 s when it ran for the first"),
+        (huge(), "fp32", r"its graph for openvino cpu fp32 took more than \d+ MB of memory"),
         (endless(), "bf16", "its graph for openvino cpu bf16 computed for 2 s"),
         # A session leaves the loop out; node by node it runs.
         (endless(unused=True), "fp16", "its graph for fp16, run node by node, computed for 2 s"),
@@ -666,7 +665,9 @@ def test_verify_runs_no_graph_that_does_harm(
     monkeypatch.setattr(firstrun, "BUSY_S", {"cpu": 2})
     monkeypatch.setattr(firststeps, "BUSY_S", 2)
     harmful = with_files(folder, tmp_path / "a", {"graphs/other.onnx": graph}, honest=True)
-    bundle = with_variants(harmful, tmp_path / "b", {"precision": precision, "graph": "graphs/other.onnx"})
+    bundle = with_variants(
+        harmful, tmp_path / "b", {"name": precision, "hint": precision, "graph": "graphs/other.onnx"}
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(BundleError, match=message) as caught:
         verify_bundle(bundle, checkpoint, quiet, 2)

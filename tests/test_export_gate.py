@@ -15,10 +15,9 @@ from export_helpers import NETS, checkpoint_of, example, exported
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-import getgan.export.fp16
 from getgan.contract import Contract, Output
 from getgan.errors import ConfigError, DataError, ExportError
-from getgan.export.fp16 import fp16_from_fp32, node_precisions
+from getgan.export.convert import TARGETS, Target, convert
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel, model_from_proto
 from getgan.export.images import GOLDEN_NAMES, MAX_OWN, gate_images, judged_size
@@ -28,11 +27,12 @@ from getgan.export.trace import export_onnx
 from getgan.models.checkpoint import Checkpoint
 from getgan.runtime.geometry import buckets, lay, placement, resize
 from getgan.runtime.images import write_image
-from getgan.runtime.manifest import PRECISIONS, Precision
-from getgan.runtime.quality import THRESHOLDS
+from getgan.runtime.manifest import Plan
 
 CONTRACT = Contract(32, 8, 4)
 FLAT = ("grey", "black")
+FP32, FP16, BF16 = TARGETS
+LIMITS = {target.name: target.limits for target in TARGETS}
 
 
 def gate_of(
@@ -106,13 +106,13 @@ def test_shipped_checkpoints_pass_in_every_precision(name: str) -> None:
     checkpoint, model = example(name)
     contract = checkpoint.contract
     judge = Gate(PyTorchReference(checkpoint), contract, gate_images(contract), 2)
-    fp32 = judge.judge_fp32(model)
+    fp32 = judge.judge(FP32, model)
     assert fp32.accepted, fp32.reason
     assert [(shape.batch, shape.height, shape.width) for shape in fp32.shapes] == [(2, 48, 32), (1, 8, 8)]
-    fp16 = judge.judge_fp16(fp16_from_fp32(model).model, model)
+    fp16 = judge.judge(FP16, convert(model, FP16.plan), model)
     assert fp16.accepted, fp16.reason
     records = [fp32, fp16]
-    bf16 = judge.judge_bf16(model)
+    bf16 = judge.judge(BF16, model)
     if not bf16.accepted:
         assert (bf16.backend, bf16.images) == (NOT_RUN, ())  # refused only where it cannot run
     else:
@@ -121,7 +121,7 @@ def test_shipped_checkpoints_pass_in_every_precision(name: str) -> None:
         assert len(record.images) == 14
         unclear = [image.name for image in record.images if image.undetermined]
         assert unclear == list(FLAT)
-        limit = THRESHOLDS[record.precision]
+        limit = LIMITS[record.name]
         counted = [image for image in record.images if not image.undetermined]
         figures = record.figures
         assert figures is not None
@@ -131,13 +131,13 @@ def test_shipped_checkpoints_pass_in_every_precision(name: str) -> None:
         assert figures.ssim == min(image.ssim for image in counted if image.ssim is not None)
         assert figures.max_error == max(image.max_error for image in counted if image.max_error is not None)
         assert all(image.perceptual is not None for image in counted)
-    quality = QualityRecord(source_sha256="", limits=dict(THRESHOLDS), variants=tuple(records))
+    quality = QualityRecord(source_sha256="", limits=LIMITS, variants=tuple(records))
     assert record_from_json(json_from_record(quality)) == quality
 
 
 def test_bf16_really_differs_from_fp32() -> None:
     checkpoint, model = example("getgan-64")
-    record = gate_of(checkpoint, ("hand",)).judge_bf16(model)
+    record = gate_of(checkpoint, ("hand",)).judge(BF16, model)
     if not record.images:
         pytest.skip(record.reason)
     assert record.figures is not None
@@ -146,7 +146,7 @@ def test_bf16_really_differs_from_fp32() -> None:
 
 @pytest.mark.parametrize("name", NETS)
 def test_every_architecture_passes_in_fp32(name: str) -> None:
-    record = gate_of(checkpoint_of(name)).judge_fp32(exported(name))
+    record = gate_of(checkpoint_of(name)).judge(FP32, exported(name))
     assert record.accepted, record.reason
     assert len(record.shapes) == (1 if name == "ugatit-full" else 2)
 
@@ -166,7 +166,7 @@ def changed(model: OnnxModel, name: str, change: Any) -> OnnxModel:
 def test_a_wrong_fp32_graph_is_refused_with_figures() -> None:
     checkpoint, model = example("getgan-64")
     wrong = changed(model, "gate.weight", lambda weight: weight * np.float32(1.001))
-    record = gate_of(checkpoint).judge_fp32(wrong)
+    record = gate_of(checkpoint).judge(FP32, wrong)
     assert not record.accepted
     assert re.search(r"max error \d\.\d+e-0\d, wanted at most 1e-04 on '\w", record.reason)
     assert record.shapes == ()
@@ -212,11 +212,11 @@ NAN_FOR_THE_SECOND = (
 def test_a_graph_that_is_right_for_one_image_only_is_refused(fault: Any, found: str) -> None:
     checkpoint, model = example("getgan-64")
     nodes, constants = fault
-    record = gate_of(checkpoint).judge_fp32(extended(model, "face", nodes, **constants))
+    record = gate_of(checkpoint).judge(FP32, extended(model, "face", nodes, **constants))
     assert not record.accepted
     assert re.match(rf"max error {found} at batch 2, 48x32, wanted at most 1e-04", record.reason)
     assert (record.shapes[0].max_error is None) == (found == "NaN")
-    quality = QualityRecord(source_sha256="", limits=dict(THRESHOLDS), variants=(record,))
+    quality = QualityRecord(source_sha256="", limits=LIMITS, variants=(record,))
     assert record_from_json(json_from_record(quality)) == quality
 
 
@@ -228,27 +228,23 @@ def with_all_outputs() -> tuple[Checkpoint, OnnxModel, OnnxModel]:
     """A tiny net with face, map and error picture, in FP32 and FP16."""
     checkpoint = checkpoint_of("getgan-1x1")
     model = export_onnx(checkpoint, outputs=("face", "occlusion", "error"))
-    return checkpoint, model, fp16_from_fp32(model).model
+    return checkpoint, model, convert(model, FP16.plan)
 
 
-def judged(precision: Precision, change: Any = lambda model: model) -> VariantRecord:
+def judged(target: Target, change: Any = lambda model: model) -> VariantRecord:
     checkpoint, fp32, fp16 = with_all_outputs()
     judge = gate_of(checkpoint, ("hand",), ("face", "occlusion", "error"))
-    if precision == "fp32":
-        return judge.judge_fp32(change(fp32))
-    if precision == "fp16":
-        return judge.judge_fp16(change(fp16))
-    record = judge.judge_bf16(change(fp32))
+    record = judge.judge(target, change(fp16 if target is FP16 else fp32))
     if record.backend == NOT_RUN:
         pytest.skip(record.reason)
     return record
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_right_outputs_are_accepted_and_their_errors_recorded(precision: Precision) -> None:
-    record = judged(precision)
+@pytest.mark.parametrize("target", TARGETS, ids=LIMITS)
+def test_right_outputs_are_accepted_and_their_errors_recorded(target: Target) -> None:
+    record = judged(target)
     assert record.accepted, record.reason
-    limit = THRESHOLDS[precision].occlusion
+    limit = target.limits.occlusion
     assert record.figures is not None and record.figures.occlusion is not None
     assert record.figures.occlusion <= limit
     for image in record.images:
@@ -256,7 +252,7 @@ def test_right_outputs_are_accepted_and_their_errors_recorded(precision: Precisi
         assert all(other.max_error is not None for other in image.others)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("target", TARGETS, ids=LIMITS)
 @pytest.mark.parametrize(
     ("output", "factor", "offset", "message"),
     [
@@ -269,21 +265,21 @@ def test_right_outputs_are_accepted_and_their_errors_recorded(precision: Precisi
     ],
 )
 def test_another_output_that_is_wrong_is_refused(
-    precision: Precision, output: str, factor: float, offset: float, message: str
+    target: Target, output: str, factor: float, offset: float, message: str
 ) -> None:
     nodes = [
         helper.make_node("Mul", ["raw", "factor"], ["scaled"], "scaled"),
         helper.make_node("Add", ["scaled", "offset"], [output], "moved"),
     ]
     constants = {"factor": np.float32(factor), "offset": np.float32(offset)}
-    record = judged(precision, lambda model: extended(model, output, nodes, **constants))
+    record = judged(target, lambda model: extended(model, output, nodes, **constants))
     assert not record.accepted
     assert re.search(message, record.reason), record.reason
 
 
 def test_a_map_of_another_size_is_refused() -> None:
     nodes = [helper.make_node("Concat", ["raw", "raw"], ["occlusion"], "twice", axis=2)]
-    record = judged("fp32", lambda model: extended(model, "occlusion", nodes))
+    record = judged(FP32, lambda model: extended(model, "occlusion", nodes))
     assert re.search(
         r"found an output of shape \(1, 1, 16, 8\) for occlusion, wanted \(1, 1, 8, 8\)", record.reason
     )
@@ -301,8 +297,8 @@ def test_an_overflow_is_told_with_node_magnitude_and_image() -> None:
     checkpoint = checkpoint_of("getgan-1x1", scale("shared.7.weight", 3e5))
     model = export_onnx(checkpoint)
     judge = gate_of(checkpoint, ("hand", "noise"))
-    assert judge.judge_fp32(model).accepted
-    record = judge.judge_fp16(fp16_from_fp32(model).model, model)
+    assert judge.judge(FP32, model).accepted
+    record = judge.judge(FP16, convert(model, FP16.plan), model)
     assert not record.accepted
     found = re.search(
         r"'(\S+)' \(Conv\) reaches \|x\| = ([\d,]+) on '(hand|noise)', above FP16's 65,504", record.reason
@@ -315,23 +311,16 @@ def test_an_overflow_is_told_with_node_magnitude_and_image() -> None:
     assert "\n" not in record.reason
 
 
-def test_statistics_in_fp16_would_break_and_ours_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_in_fp16_would_break_and_ours_do_not() -> None:
     # |x| stays near 1000 in front of the norm, its square does not stay below 65504.
     checkpoint = checkpoint_of("ugatit", scale("UpBlock1_1.conv1.weight", 1000.0))
     model = export_onnx(checkpoint)
     judge = gate_of(checkpoint, ("hand",))
-    assert judge.judge_fp32(model).accepted
+    assert judge.judge(FP32, model).accepted
     # An untrained net may miss 60 dB; that it is finite and close is what FP32 statistics give.
-    ours = judge.judge_fp16(fp16_from_fp32(model).model, model)
+    ours = judge.judge(FP16, convert(model, FP16.plan), model)
     assert ours.images[0].psnr is not None and ours.images[0].psnr > 45, ours.reason
-    counts = [node.name for node in model.proto.graph.node if node.op_type == "Cast"]
-    monkeypatch.setattr(
-        getgan.export.fp16,
-        "node_precisions",
-        lambda proto: {name: name not in counts for name in node_precisions(proto)},
-    )
-    naive = fp16_from_fp32(model).model
-    record = judge.judge_fp16(naive, model)
+    record = judge.judge(FP16, convert(model, Plan("fp16")), model)
     assert not record.accepted
     # The picture itself is finite and looks plausible: the infinite variance divides it to zero.
     assert np.isfinite(record.images[0].max_error or np.nan)
@@ -342,10 +331,10 @@ def test_statistics_in_fp16_would_break_and_ours_do_not(monkeypatch: pytest.Monk
 
 def test_lost_precision_is_told_with_the_node_that_moved() -> None:
     checkpoint, model = example("getgan-64")
-    fp16 = fp16_from_fp32(model).model
+    fp16 = convert(model, FP16.plan)
     wrong = changed(fp16, "fake.0.conv_block.1.weight.fp16", lambda weight: weight * np.float16(1.5))
     wrong = changed(wrong, "fake.0.conv_block.1.weight.fp16", lambda weight: weight + np.float16(0.01))
-    record = gate_of(checkpoint).judge_fp16(wrong, model)
+    record = gate_of(checkpoint).judge(FP16, wrong, model)
     assert not record.accepted
     found = re.search(r"'(\S+)' \(Conv\) has moved by [\d.]+% on '\w", record.reason)
     assert found, record.reason
@@ -356,9 +345,9 @@ def test_lost_precision_is_told_with_the_node_that_moved() -> None:
 def test_a_picture_that_is_not_finite_counts_even_where_none_is_right() -> None:
     checkpoint, model = example("getgan-64")
     judge = gate_of(checkpoint, ("hand", "black"))
-    assert judge.judge_fp32(model).accepted
-    fp16 = fp16_from_fp32(model).model
-    assert judge.judge_fp16(fp16, model).accepted
+    assert judge.judge(FP32, model).accepted
+    fp16 = convert(model, FP16.plan)
+    assert judge.judge(FP16, fp16, model).accepted
     # NaN where every pixel of the input is black: 0/0 of its brightness.
     nodes = [
         helper.make_node("Add", ["image", "one"], ["above"], "above"),
@@ -366,7 +355,7 @@ def test_a_picture_that_is_not_finite_counts_even_where_none_is_right() -> None:
         helper.make_node("Div", ["brightest", "brightest"], ["factor"], "factor"),
         helper.make_node("Mul", ["raw", "factor"], ["face"], "face"),
     ]
-    record = judge.judge_fp16(extended(fp16, "face", nodes, one=np.float32(1.0)))
+    record = judge.judge(FP16, extended(fp16, "face", nodes, one=np.float32(1.0)))
     assert not record.accepted
     assert "100.0% of the output face is NaN or infinite on 'black'" in record.reason
     assert [image.name for image in record.images if image.failures] == ["black"]
@@ -375,29 +364,28 @@ def test_a_picture_that_is_not_finite_counts_even_where_none_is_right() -> None:
 def test_nothing_but_flat_pictures_proves_nothing() -> None:
     checkpoint, model = example("getgan-64")
     with pytest.raises(ExportError, match="every gate image is undetermined"):
-        gate_of(checkpoint, FLAT).judge_fp32(model)
+        gate_of(checkpoint, FLAT).judge(FP32, model)
 
 
 def test_bf16_that_cannot_run_is_not_run_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, model = example("getgan-64")
     judge = gate_of(checkpoint, ("hand",))
     monkeypatch.setattr("getgan.runtime.devices.cpu_flags", lambda: (("sse2",), ""))
-    record = judge.judge_bf16(model)
+    record = judge.judge(BF16, model)
     assert (record.accepted, record.backend, record.images) == (False, NOT_RUN, ())
     assert "no bf16 instructions" in record.reason
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_graph_that_no_library_loads_is_refused_and_counts_as_tried(precision: Precision) -> None:
+@pytest.mark.parametrize("target", TARGETS, ids=LIMITS)
+def test_a_graph_that_no_library_loads_is_refused_and_counts_as_tried(target: Target) -> None:
     checkpoint, model = example("getgan-64")
     judge = gate_of(checkpoint, ("hand",))
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     proto.graph.node[0].op_type = "Nonsense"
     broken = OnnxModel(proto.SerializeToString())
-    judges = {"fp32": judge.judge_fp32, "fp16": judge.judge_fp16, "bf16": judge.judge_bf16}
-    record = judges[precision](broken)
-    if precision == "bf16" and record.backend == NOT_RUN:
+    record = judge.judge(target, broken)
+    if target is BF16 and record.backend == NOT_RUN:
         pytest.skip(record.reason)
     assert not record.accepted and record.backend != NOT_RUN
     assert record.reason and "\n" not in record.reason
@@ -424,7 +412,7 @@ def test_pictures_too_small_for_the_perceptual_distance() -> None:
     checkpoint, model = example("getgan-64")
     small = Contract(16, 8, 4, fixed=True)
     images = [image for image in gate_images(small) if image.name == "hand"]
-    record = Gate(PyTorchReference(checkpoint), small, images, 1).judge_fp32(model)
+    record = Gate(PyTorchReference(checkpoint), small, images, 1).judge(FP32, model)
     assert record.images[0].perceptual is None
     assert record.images[0].ssim is not None
 

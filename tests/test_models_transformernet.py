@@ -24,6 +24,7 @@ from getgan.runtime.manifest import manifest_from_json
 from getgan.runtime.outputs import value_fault
 from getgan.runtime.pipeline import Pipeline, PipelineOptions
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
+from getgan.runtime.quality import THRESHOLDS
 from getgan.runtime.session import open_session
 from getgan.training.evaluation.contestants import open_entries
 from getgan.training.evaluation.options import Entry
@@ -138,7 +139,7 @@ def test_its_bundle_keeps_the_limits_and_the_runtime_gives_its_picture(exported:
     assert bundle.manifest.contract == checkpoint.contract == Contract(32, 8, 4, range=RANGE)
     fp32 = bundle.manifest.variant("fp32").figures
     assert 1e-6 < fp32.max_error < 1e-3  # as if in [-1, 1]; in levels it would be 127.5 times that
-    assert {each.precision for each in bundle.manifest.variants} >= {"fp32", "fp16"}
+    assert {each.name for each in bundle.manifest.variants} >= {"fp32", "fp16"}
     picture = sample(32)
     with torch.no_grad():
         tensor = torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()).float()
@@ -190,6 +191,6 @@ def test_the_guard_and_the_limits_are_those_of_the_range() -> None:
     expected = Expected(image, tensor, {"face": tensor}, shown, RANGE)
     for error, kept in ((0.9e-4, True), (1.1e-4, False)):
         moved = (tensor + np.float32(127.5 * error)).astype(np.float32)
-        record = Comparison().image("fp32", expected, {"face": moved}, "")
+        record = Comparison().image(THRESHOLDS["fp32"], expected, {"face": moved}, "")
         assert record.max_error == pytest.approx(error, rel=0.1)
         assert (record.failures == ()) == kept

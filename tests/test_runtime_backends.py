@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backend_helpers import INSTALLED, needs_backend
-from bundle_helpers import make_bundle, network, noise
+from bundle_helpers import VARIANT, make_bundle, network, noise
 
 from getgan.errors import DeviceError
 from getgan.runtime.backends import Candidate, Engine, Graph
@@ -90,7 +90,7 @@ def test_an_engine_is_replaced_while_others_run(session: BundleSession) -> None:
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    session.replace(second, way, "it arrived later")
+    session.replace(second, VARIANT, way, "it arrived later")
     replaced.set()
     for thread in threads:
         thread.join()
@@ -111,7 +111,7 @@ def test_an_engine_of_another_network_never_takes_the_place(session: BundleSessi
     before, first = session.info, session.run(image)["face"]
     other, way = engine(network(seed=5), INSTALLED[-1])
     with pytest.raises(DeviceError, match="comes out differently"):
-        session.replace(other, way, "it arrived later")
+        session.replace(other, VARIANT, way, "it arrived later")
     assert session.info == before
     assert np.array_equal(session.run(image)["face"], first)
     with pytest.raises(DeviceError, match="closed"):
@@ -124,6 +124,6 @@ def test_an_engine_that_arrives_after_the_end_is_closed(session: BundleSession) 
     session.close()
     late, way = engine(network(), INSTALLED[-1])
     with pytest.raises(DeviceError, match="the session is closed"):
-        session.replace(late, way, "it arrived later")
+        session.replace(late, VARIANT, way, "it arrived later")
     with pytest.raises(DeviceError, match="closed"):
         late.infer(tensor_from_images([noise(64)]))

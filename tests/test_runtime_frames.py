@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from backend_helpers import INSTALLED, needs_backend, needs_onnxruntime
-from bundle_helpers import make_bundle, network, noise, sample
+from bundle_helpers import VARIANT, make_bundle, network, noise, sample
 from numpy.typing import NDArray
 
 from getgan.contract import SIGNED, Contract
 from getgan.errors import ConfigError, DataError, DeviceError
 from getgan.runtime.answers import answers_of
-from getgan.runtime.backends import EXTENT, Candidate, Engine, Frames, Graph
+from getgan.runtime.backends import Candidate, Engine, Graph
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.backends.onnxruntime import OnnxRuntimeEngine
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.manifest import EXTENT, Frames
 from getgan.runtime.outputs import range_fault, shape_fault
 from getgan.runtime.pipeline import Pipeline, Result
 from getgan.runtime.session import BundleSession, open_session
@@ -128,7 +129,7 @@ def test_frames_reach_such_an_engine_as_they_are(session: BundleSession) -> None
     given = pictures()
     wanted = session.translate(given)
     engine = Noting(graph_of("uint8"))
-    session.replace(engine, WAY, "it takes frames")
+    session.replace(engine, VARIANT, WAY, "it takes frames")
     found = session.translate(given)
     assert len(engine.seen) == 2  # the first is the self-test's
     assert np.shares_memory(engine.seen[1], given)
@@ -146,7 +147,7 @@ def test_another_network_that_takes_frames_never_takes_the_place(session: Bundle
         ({"occlusion_times": 0.0}, "golden image face: the output occlusion is 0 everywhere"),
     ):
         with pytest.raises(DeviceError, match=message):
-            session.replace(Noting(graph_of("uint8", **options)), WAY, "it takes frames")
+            session.replace(Noting(graph_of("uint8", **options)), VARIANT, WAY, "it takes frames")
 
 
 @pytest.mark.parametrize("backend", INSTALLED)
@@ -156,7 +157,7 @@ def test_the_pipeline_gives_its_pictures_with_such_an_engine(backend: str, folde
         pipeline = Pipeline(session, CONTRACT)
         before = pipeline.translate(frames)
         engine = engine_of(backend, graph_of("uint8"))
-        session.replace(engine, Candidate(backend, "cpu", "fp32"), "it takes frames")
+        session.replace(engine, VARIANT, Candidate(backend, "cpu", "fp32"), "it takes frames")
         assert [bool(result.fault) for result in before] == [False, False, False, True]
         for one, other in zip(before[:3], pipeline.translate(frames), strict=False):
             assert one.image is not None and other.image is not None and not other.fault
@@ -217,7 +218,7 @@ def test_shapes_and_values_that_no_such_graph_may_give() -> None:
 def at_once(session: BundleSession, count: int, frames: Frames = "float32", **options: Any) -> Noting:
     """The session's engine from here on."""
     engine = Noting(graph_of(frames, **options), count)
-    session.replace(engine, WAY, "it likes several")
+    session.replace(engine, VARIANT, WAY, "it likes several")
     engine.seen.clear()
     return engine
 

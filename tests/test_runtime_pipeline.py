@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from getgan.contract import MAX_SIZE, Contract
 from getgan.errors import ConfigError, DataError, DeviceError
 from getgan.runtime.answers import Answers, answers_of
-from getgan.runtime.backends import Engine, Frames, Graph
+from getgan.runtime.backends import Engine, Graph
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.geometry import Fit, buckets, lay, lift, placement, resize
 from getgan.runtime.label import add_label, labelled_size
+from getgan.runtime.manifest import Frames
 from getgan.runtime.metrics import psnr
 from getgan.runtime.pipeline import Pipeline, PipelineOptions, Result
 from getgan.runtime.selftest import SelfTest

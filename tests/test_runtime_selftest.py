@@ -24,7 +24,7 @@ from getgan.runtime.backends import Candidate, Engine, Graph
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.images import bytes_from_image
-from getgan.runtime.manifest import Figures, Variant
+from getgan.runtime.manifest import Figures, Plan, Variant
 from getgan.runtime.metrics import psnr
 from getgan.runtime.outputs import shape_fault, value_fault
 from getgan.runtime.pixels import map_from_tensor, tensor_from_images
@@ -69,7 +69,8 @@ def golden(graph: bytes, db: float) -> GoldenPair:
 )
 def test_the_limit_is_what_was_recorded(db: float, recorded: float | None, accepted: bool) -> None:
     graph = network()
-    variant = Variant("bf16", "graphs/fp32.onnx", "test", 1, figures(recorded, 24, 0.99), THRESHOLDS["bf16"])
+    seen, limits = figures(recorded, 24, 0.99), THRESHOLDS["bf16"]
+    variant = Variant("bf16", "graphs/fp32.onnx", "bf16", Plan(), "test", 1, seen, limits)
     engine = engine_of(graph)
     if accepted:
         assert self_test(engine, golden(graph, db), variant)[1].psnr == pytest.approx(db, abs=0.8)

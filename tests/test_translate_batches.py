@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backend_helpers import needs_onnxruntime
-from bundle_helpers import make_bundle, network, noise, sample
+from bundle_helpers import VARIANT, make_bundle, network, noise, sample
 from frame_helpers import (
     FakePipeline,
     Picture,
@@ -156,7 +156,7 @@ def test_files_are_equal_byte_for_byte_whether_one_or_four_go_through_at_once(tm
             summary = translate(source, open_sink(tmp_path / name, source), pipeline)
             assert summary.translated == 8 and summary.stages.network > 0
             if name == "alone":
-                session.replace(engine, Candidate("onnxruntime", "cpu", "fp32"), "it likes four")
+                session.replace(engine, VARIANT, Candidate("onnxruntime", "cpu", "fp32"), "it likes four")
     assert engine.calls == [1, 4, 2, 1, 1]  # the self-test; four; two, and two other canvases
     for path in (tmp_path / "alone").iterdir():
         assert path.read_bytes() == (tmp_path / "together" / path.name).read_bytes()

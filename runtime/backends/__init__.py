@@ -5,21 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from getgan.runtime.devices import Machine
-from getgan.runtime.manifest import Precision
+from getgan.runtime.manifest import EXTENT, Frames, Precision
 
 CLOSED = "the session is closed; wanted an open one: open_session(bundle)"
 Shape = tuple[int, ...]
-# What a graph takes. "float32": (N, 3, H, W) RGB in the contract's range, and every output is float32.
-# "uint8": frames as they are, (N, H, W, 3) RGB; it gives the face as (N, H, W, 3) and the occlusion map as
-# (N, H', W'), 255 = hidden, both uint8, and EXTENT: float32 (N, 2), the smallest and the largest value of
-# each face before it was rounded, NaN if any value is.
-Frames: TypeAlias = Literal["float32", "uint8"]
-EXTENT = "extent"
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Graph:
     sha256: str = ""  # of its bytes; "" = unknown, and then it has no key
     frames: Frames = "float32"
 
-    def type_of(self, name: str) -> Literal["float32", "uint8"]:
+    def type_of(self, name: str) -> Frames:
         """Of the input, or of one of the outputs."""
         return "float32" if name == EXTENT else self.frames
 

@@ -9,6 +9,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from getgan.errors import GetganError
 from getgan.runtime.backends import Candidate
 from getgan.runtime.backends.catalog import backend_of, candidates
@@ -46,32 +49,34 @@ def bundle_checks(path: Path, working: Sequence[Candidate], threads: int) -> Ite
         "ok",
         f"{manifest.model.name}, {len(manifest.files)} files, {size:,} bytes, every hash is right",
     )
-    accepted = {variant.precision for variant in manifest.variants}
     for candidate in working:
-        name = f"bundle on {candidate}"
-        if candidate.precision not in accepted:
-            yield Check(name, "none", f"the bundle holds no {candidate.precision}")
-            continue
-        try:
-            with open_session(
-                bundle,
-                device=candidate.device,
-                precision=candidate.precision,
-                backend=candidate.backend,
-                threads=threads,
-            ) as session:
-                pipeline = Pipeline(session, manifest.contract)
-                totals = [pipeline.translate([picture])[0].timings.total for _ in range(RATE_FRAMES)]
-                test = session.info.self_test
-        except GetganError as error:
-            yield Check(name, "fault", str(error), f"getgan verify {path}")
-            continue
-        rate = 1.0 / statistics.median(totals)
-        sides = f"{picture.shape[1]}x{picture.shape[0]}"
-        found = (
-            f"{rate:.2f} pictures/s at {sides}; golden image: {test.psnr:.1f} dB, {test.max_levels} levels"
-        )
-        yield Check(name, "ok", found)
+        variants = [variant.name for variant in manifest.variants if variant.hint == candidate.precision]
+        if not variants:
+            lacking = f"the bundle holds no {candidate.precision}"
+            yield Check(f"bundle on {candidate}", "none", lacking)
+        for precision in variants:
+            yield _pictures(bundle, picture, candidate, precision, threads)
+
+
+def _pictures(
+    bundle: Bundle, picture: NDArray[np.uint8], candidate: Candidate, precision: str, threads: int
+) -> Check:
+    """How fast a variant translates a picture in one way, and how well its self-test went."""
+    backend, device = candidate.backend, candidate.device
+    name = f"bundle on {backend} {device} {precision}"
+    try:
+        with open_session(
+            bundle, device=device, precision=precision, backend=backend, threads=threads
+        ) as session:
+            pipeline = Pipeline(session, bundle.manifest.contract)
+            totals = [pipeline.translate([picture])[0].timings.total for _ in range(RATE_FRAMES)]
+            test = session.info.self_test
+    except GetganError as error:
+        return Check(name, "fault", str(error), f"getgan verify {bundle.path}")
+    rate = 1.0 / statistics.median(totals)
+    sides = f"{picture.shape[1]}x{picture.shape[0]}"
+    found = f"{rate:.2f} pictures/s at {sides}; golden image: {test.psnr:.1f} dB, {test.max_levels} levels"
+    return Check(name, "ok", found)
 
 
 def missing_cuda_library() -> str:

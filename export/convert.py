@@ -1,0 +1,34 @@
+"""FP32 graph → the graph of any other variant, by its plan; and the list of variants that an export makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from getgan.export.fp16 import ALL_PARTS, fp16_from_fp32
+from getgan.export.graph import OnnxModel
+from getgan.runtime.manifest import Limits, Plan, Precision
+from getgan.runtime.quality import THRESHOLDS
+
+
+@dataclass(frozen=True)
+class Target:
+    """A variant that is to be made or judged: its name, what it runs in, and how its graph is made."""
+
+    name: str
+    hint: Precision
+    plan: Plan
+
+    @property
+    def limits(self) -> Limits:
+        """What its worst image must keep."""
+        return THRESHOLDS[self.hint]
+
+
+HALF = Plan("fp16", kept=ALL_PARTS)
+FP32 = Target("fp32", "fp32", Plan())
+TARGETS = (FP32, Target("fp16", "fp16", HALF), Target("bf16", "bf16", FP32.plan))
+
+
+def convert(model: OnnxModel, plan: Plan) -> OnnxModel:
+    """The FP32 graph by a plan; ExportError names what in it does not allow that."""
+    return fp16_from_fp32(model, plan.kept).model if plan.convolutions == "fp16" else model
