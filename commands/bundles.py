@@ -44,6 +44,9 @@ def export(
     with_error: Annotated[
         bool, typer.Option("--with-error", help="Also give y_e, the error branch's picture: for research.")
     ] = False,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Also an FP16 graph that takes and gives 8-bit frames.")
+    ] = False,
     images: Annotated[
         Path | None, typer.Option(help="Folder of own images that the gate shall judge too; none is kept.")
     ] = None,
@@ -63,6 +66,7 @@ def export(
     options = ExportOptions(
         outputs=tuple(outputs),
         images=tuple(list_images(images)) if images else (),
+        frames=frames,
         overwrite=overwrite,
         threads=threads,
     )

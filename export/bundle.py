@@ -20,7 +20,7 @@ from getgan import __version__
 from getgan.contract import Output
 from getgan.errors import ExportError
 from getgan.export.compare import Expected
-from getgan.export.convert import FP32, TARGETS, Target, convert
+from getgan.export.convert import FP32, FRAMES, TARGETS, Target, convert
 from getgan.export.facts import model_of, name_of
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
 from getgan.export.gate import Gate
@@ -59,6 +59,7 @@ class ExportOptions:
 
     outputs: tuple[Output, ...] = ("face",)
     images: tuple[Path, ...] = ()
+    frames: bool = False  # also a variant that takes and gives uint8 frames
     overwrite: bool = False
     threads: int = 0  # of the CPU; 0 = all cores
 
@@ -164,8 +165,9 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         branch = prove_branch(checkpoint, fp32, [gate.expected[0].input, gate.expected[-1].input])
     graphs: dict[Plan, OnnxModel] = {FP32.plan: fp32}
     records: dict[Target, VariantRecord] = {}
-    for place, target in enumerate(TARGETS):
-        progress(f"judging {target.name}", 0.4 + 0.55 * place / len(TARGETS))
+    targets = (*TARGETS, FRAMES) if options.frames else TARGETS
+    for place, target in enumerate(targets):
+        progress(f"judging {target.name}", 0.4 + 0.55 * place / len(targets))
         with _timed(seconds, target.name):
             records[target] = _judged(gate, target, graphs)
         if target is FP32 and not records[target].accepted:

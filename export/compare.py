@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from getgan.export.images import GateImage
 from getgan.export.record import ImageRecord, OutputRecord
 from getgan.models.perceptual import MIN_SIZE, PerceptualDistance
 from getgan.models.tensors import tensor_from_images as torch_from_images
-from getgan.runtime.manifest import Limits
+from getgan.runtime.manifest import EXTENT, Limits
 from getgan.runtime.outputs import value_fault
-from getgan.runtime.pixels import image_from_tensor
+from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.runtime.quality import difference, missed
+
+Run = Callable[[Array], dict[str, Array]]  # float32 (N, 3, H, W) -> every output by name
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,32 @@ class Comparison:
             return float(self._distance.distance(*pair)[0])
 
 
+def run_on_frames(run: Run, value_range: Range) -> Run:
+    """A graph of frames, as if it took tensors; an output of another type is left out.
+
+    The limits are for pictures and a map: what is lost by whole levels counts against the map.
+    """
+
+    def through(images: Array) -> dict[str, Array]:
+        found = run(np.stack([image_from_tensor(image, value_range) for image in images]))
+        tensors = {EXTENT: found[EXTENT]} if EXTENT in found else {}
+        for name, levels in found.items():
+            if levels.dtype == np.uint8 and name == "occlusion":
+                tensors[name] = levels[:, None] / np.float32(255.0)
+            elif levels.dtype == np.uint8 and levels.ndim == 4 and levels.shape[3] == 3:
+                tensors[name] = tensor_from_images(list(levels), value_range)
+        return tensors
+
+    return through
+
+
+def with_extent(expected: Expected) -> Expected:
+    """What a graph of frames must give besides."""
+    face = expected.outputs["face"].reshape(len(expected.input), -1)
+    extent = np.stack([face.min(axis=1), face.max(axis=1)], axis=1)
+    return replace(expected, outputs={**expected.outputs, EXTENT: extent})
+
+
 def largest_error(found: Mapping[str, Array], right: Mapping[str, Array], value_range: Range) -> float:
     """Over all outputs, as `_error`; NaN if any value is NaN or infinite, or a shape is another one."""
     if any(name not in found or found[name].shape != value.shape for name, value in right.items()):
@@ -127,6 +155,10 @@ def _missed(limits: Limits, name: str, found: Array, expected: Expected) -> tupl
     if name == "occlusion":
         limit = limits.occlusion
         return () if error <= limit else (f"occlusion map off by {error:.1e}, wanted at most {limit:.0e}",)
+    if name == EXTENT:
+        # Levels that are n apart are rounded from values that are less than n + 1 apart.
+        limit = 2.0 / 255.0 * ((limits.max_levels or 0) + 1)
+        return () if error <= limit else (f"extent off by {error:.1e}, wanted at most {limit:.0e}",)
     right = image_from_tensor(expected.outputs[name][0], expected.range)
     seen = difference(image_from_tensor(found[0], expected.range), right)
     # Hard pictures are judged as pictures; docs/bundle-format.md says why.

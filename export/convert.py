@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from getgan.export.fp16 import ALL_PARTS, fp16_from_fp32
+from getgan.export.frames import frames_from_tensors
 from getgan.export.graph import OnnxModel
 from getgan.runtime.manifest import Limits, Plan, Precision
 from getgan.runtime.quality import THRESHOLDS
@@ -27,8 +28,11 @@ class Target:
 HALF = Plan("fp16", kept=ALL_PARTS)
 FP32 = Target("fp32", "fp32", Plan())
 TARGETS = (FP32, Target("fp16", "fp16", HALF), Target("bf16", "bf16", FP32.plan))
+FRAMES = Target("fp16-frames", "fp16", Plan("fp16", kept=ALL_PARTS, frames="uint8"))  # if asked for
 
 
 def convert(model: OnnxModel, plan: Plan) -> OnnxModel:
     """The FP32 graph by a plan; ExportError names what in it does not allow that."""
-    return fp16_from_fp32(model, plan.kept).model if plan.convolutions == "fp16" else model
+    if plan.convolutions == "fp16":
+        model = fp16_from_fp32(model, plan.kept).model
+    return frames_from_tensors(model) if plan.frames == "uint8" else model

@@ -15,7 +15,7 @@ import msgspec
 import onnxruntime as ort
 
 from getgan.errors import GetganError
-from getgan.export.graph import OnnxModel
+from getgan.export.graph import Array, OnnxModel
 from getgan.export.steps import StepRunner
 from getgan.runtime.backends import Candidate, key_of
 from getgan.runtime.bundle import Bundle
@@ -67,9 +67,12 @@ def steps_here(path: str, sha256: str, names: list[str]) -> Answer:
         bundle = Bundle.open(Path(path))
         if bundle.sha256 != sha256:
             return Answer(f"{path} changed since it was opened; open it again")
-        image = tensor_from_images([golden_of(bundle).input], bundle.manifest.contract.range)
+        picture = golden_of(bundle).input
         for name in names:
-            graph = graph_of(bundle, bundle.manifest.variant(name))
+            variant = bundle.manifest.variant(name)
+            graph = graph_of(bundle, variant)
+            tensor = tensor_from_images([picture], bundle.manifest.contract.range)
+            image: Array = picture[None] if variant.frames == "uint8" else tensor
             StepRunner(OnnxModel(graph.read(), graph.outputs), threads=1).run(image)
     except GetganError as error:
         return Answer(str(error))

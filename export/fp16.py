@@ -64,7 +64,7 @@ def fp16_from_fp32(model: OnnxModel, kept: Sequence[Part] = ALL_PARTS) -> Fp16Gr
     """
     builder = _Builder(model.proto, kept)
     builder.run()
-    converted = model_from_proto(builder.proto, model.outputs, model.filtered)
+    converted = model_from_proto(builder.proto, model.outputs, model.filtered, model.range)
     decided = builder.precisions
     return Fp16Graph(
         converted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from getgan.contract import Contract, half_width
 from getgan.errors import ConfigError, DeviceError, ExportError
-from getgan.export.compare import Comparison, Expected, largest_error
+from getgan.export.compare import Comparison, Expected, Run, largest_error, run_on_frames, with_extent
 from getgan.export.convert import Target
 from getgan.export.diagnosis import diagnose, in_words
 from getgan.export.graph import INPUT, Array, OnnxModel
@@ -31,7 +31,6 @@ from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.runtime.quality import THRESHOLDS, difference, missed
 
 FP32_STEP = 2.0**-23  # of a value from 1 to 2
-Run = Callable[[Array], dict[str, Array]]  # float32 (N, 3, H, W) -> every output by name
 
 
 class Gate:
@@ -76,7 +75,7 @@ class Gate:
         except ExportError as error:
             return VariantRecord(target.name, False, about, str(error))
         record = _changed(record, backend=about)
-        if record.accepted or fp32 is None:
+        if record.accepted or fp32 is None or target.plan.frames == "uint8":  # whose values are in levels
             return record
         worst = self._worst(record)
         why = diagnose(fp32, model, target.plan.kept, worst.input, worst.image.name, self.threads)
@@ -115,7 +114,10 @@ class Gate:
 
     def _judge(self, target: Target, run: Run) -> VariantRecord:
         records = []
-        for expected in self.expected:
+        wanted = self.expected
+        if target.plan.frames == "uint8":
+            run, wanted = run_on_frames(run, self.contract.range), list(map(with_extent, wanted))
+        for expected in wanted:
             found, name = run(expected.input), expected.image.name
             known = self._undetermined.get(name, "")
             record = self._comparison.image(target.limits, expected, found, known)

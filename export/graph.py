@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import checker, numpy_helper, shape_inference
 
 from getgan import __version__
+from getgan.contract import SIGNED, Range
 from getgan.errors import ExportError
 
 INPUT = "image"
@@ -25,13 +26,14 @@ Array: TypeAlias = NDArray[Any]
 class OnnxModel:
     """One ONNX graph, weights inside.
 
-    Input `image` and output `face` are (N, 3, H, W) float32 RGB in [-1, 1]; `occlusion` is
-    (N, 1, H/4, W/4) float32 in [0, 1], `error` like `face`.
+    Input `image` and output `face` are (N, 3, H, W) float32 RGB in the range; `occlusion` is
+    (N, 1, H/4, W/4) float32 in [0, 1], `error` like `face`. Of frames: see frames.py.
     """
 
     data: bytes
     outputs: tuple[str, ...] = ("face",)
     filtered: tuple[str, ...] = ()  # exporter messages that were not shown, with the reason
+    range: Range = SIGNED
 
     @property
     def sha256(self) -> str:
@@ -55,7 +57,10 @@ class OnnxModel:
 
 
 def model_from_proto(
-    proto: onnx.ModelProto, outputs: Sequence[str], filtered: Iterable[str] = ()
+    proto: onnx.ModelProto,
+    outputs: Sequence[str],
+    filtered: Iterable[str] = (),
+    value_range: Range = SIGNED,
 ) -> OnnxModel:
     """Check and serialise; ExportError where ONNX's checker or shape inference objects."""
     try:
@@ -69,7 +74,9 @@ def model_from_proto(
     found = tuple(value.name for value in inferred.graph.output)
     if found != tuple(outputs) or [value.name for value in inferred.graph.input] != [INPUT]:
         raise ExportError(f"found a graph with outputs {found}; wanted {tuple(outputs)}: report this")
-    return OnnxModel(proto.SerializeToString(deterministic=True), tuple(outputs), tuple(filtered))
+    return OnnxModel(
+        proto.SerializeToString(deterministic=True), tuple(outputs), tuple(filtered), value_range
+    )
 
 
 def clean(proto: onnx.ModelProto, prefix: str) -> None:

@@ -95,7 +95,7 @@ def export_onnx(checkpoint: Checkpoint, *, outputs: Sequence[Output] = ("face",)
     if "occlusion" in outputs:
         _name_occlusion_size(proto, step)
     filtered = [f"{reason} ({count}x)" for reason, count in sorted(seen.items())]
-    return model_from_proto(proto, outputs, filtered)
+    return model_from_proto(proto, outputs, filtered, module.generator.value_range)
 
 
 def _name_occlusion_size(proto: onnx.ModelProto, step: int) -> None:
