@@ -23,9 +23,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path) -> Path:
     folder = checkpoint.parent / "bundle"
-    done = getgan("export", checkpoint, "-o", folder, "--occlusion", "--json")
+    done = getgan("export", checkpoint, "-o", folder, "--occlusion", "--frames", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["manifest"]["outputs"] == ["face", "occlusion"]
+    manifest = json.loads(done.stdout)["manifest"]
+    assert manifest["outputs"] == ["face", "occlusion"]
+    assert "fp16-frames" in [each["name"] for each in manifest["variants"] + manifest["refused"]]
     assert done.stderr == ""
     return folder
 

@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExportReport, 
     own = folder / "Jane Doe 1984.png"
     write_image(own, np.random.default_rng(3).integers(0, 256, (50, 70, 3), np.uint8))
     seen: list[tuple[str, float]] = []
-    options = ExportOptions(outputs=("face", "occlusion"), images=(own,), threads=2)
+    options = ExportOptions(outputs=("face", "occlusion"), images=(own,), frames=True, threads=2)
     report = export_bundle(
         CHECKPOINT, folder / "net", options, lambda what, share: seen.append((what, share))
     )
@@ -92,6 +92,10 @@ def test_the_manifest_says_what_it_is(made: Any) -> None:
     assert branch.operations_after < branch.operations_before
     assert manifest.export.filtered
     assert [variant.name for variant in manifest.variants][:2] == ["fp32", "fp16"]
+    framed = manifest.variant("fp16-frames")
+    assert (framed.graph, framed.hint, framed.frames) == ("graphs/fp16-frames.onnx", "fp16", "uint8")
+    assert framed.limits == manifest.variant("fp16").limits
+    assert {variant.frames for variant in manifest.variants if variant is not framed} == {"float32"}
     assert manifest.variants[0].images == 13  # fourteen and an own one, without the two flat ones
     assert all(variant.limits == THRESHOLDS[variant.hint] for variant in manifest.variants)
     assert [golden.name for golden in manifest.golden] == ["hand", "cord", "clean-1", "letterbox"]
@@ -125,7 +129,7 @@ def test_own_pictures_leave_no_trace_but_figures(made: Any) -> None:
 def test_the_quality_record(made: Any) -> None:
     path, report, _ = made
     record = record_from_json((path / "quality.json").read_bytes())
-    assert [variant.name for variant in record.variants] == ["fp32", "fp16", "bf16"]
+    assert [variant.name for variant in record.variants] == ["fp32", "fp16", "bf16", "fp16-frames"]
     accepted = {variant.name: variant.figures for variant in record.variants if variant.accepted}
     assert accepted == {variant.name: variant.figures for variant in report.manifest.variants}
     assert record.limits["fp32"].max_error == 1e-4
@@ -524,6 +528,7 @@ def test_verify_judges_again(made: Any) -> None:
     assert report.passed
     assert report.golden_levels == 0
     assert {verdict.name: verdict.result for verdict in report.verdicts}["fp16"] == "passed"
+    assert report.verdicts[-1].name == "fp16-frames" and report.verdicts[-1].result == "passed"
     assert "every hash is right" in report.text()
     assert json.loads(report.to_json())["passed"] is True
 

@@ -130,7 +130,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     contract = bare.generator().contract(32)
     checkpoint = Checkpoint(bare.arch, bare.config, bare.state, contract, Provenance())
     save_checkpoint(checkpoint, folder / "mosaic.safetensors")
-    export_bundle(folder / "mosaic.safetensors", folder / "bundle", ExportOptions(threads=1), lambda *_: None)
+    export_bundle(
+        folder / "mosaic.safetensors",
+        folder / "bundle",
+        ExportOptions(frames=True, threads=1),
+        lambda *_: None,
+    )
     return folder / "mosaic.safetensors", folder / "bundle"
 
 
@@ -139,7 +144,7 @@ def test_its_bundle_keeps_the_limits_and_the_runtime_gives_its_picture(exported:
     assert bundle.manifest.contract == checkpoint.contract == Contract(32, 8, 4, range=RANGE)
     fp32 = bundle.manifest.variant("fp32").figures
     assert 1e-6 < fp32.max_error < 1e-3  # as if in [-1, 1]; in levels it would be 127.5 times that
-    assert {each.name for each in bundle.manifest.variants} >= {"fp32", "fp16"}
+    assert {each.name for each in bundle.manifest.variants} >= {"fp32", "fp16", "fp16-frames"}
     picture = sample(32)
     with torch.no_grad():
         tensor = torch.from_numpy(picture.transpose(2, 0, 1)[None].copy()).float()
