@@ -74,7 +74,7 @@ def test_the_doctor_tries_each(tmp_path: Path) -> None:
 
 def test_an_unknown_name_is_a_wrong_use_and_a_refused_one_has_its_reason(tmp_path: Path) -> None:
     bundle = with_another(tmp_path / "b", "light")
-    with pytest.raises(UsageError, match="found precision 'int8'; wanted auto or .* bundle's: fp32, light$"):
+    with pytest.raises(UsageError, match=r"found precision 'int8'; wanted auto or .* bundle's: fp32, light$"):
         open_session(bundle, precision="int8")
     with pytest.raises(BundleError, match=r"no bf16 \(a test leaves it out\); wanted one of fp32, light"):
         open_session(bundle, precision="bf16")
@@ -82,5 +82,5 @@ def test_an_unknown_name_is_a_wrong_use_and_a_refused_one_has_its_reason(tmp_pat
 
 @pytest.mark.parametrize("name", ["auto", "", "FP32", "a b", "-frames", "x" * 33, "fp32\n", "é"])
 def test_a_name_that_no_option_could_take_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="found a variant named .*; wanted letters"):
+    with pytest.raises(BundleError, match=r"found a variant named .*; wanted letters"):
         with_another(tmp_path / "b", name)
