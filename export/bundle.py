@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -134,7 +134,7 @@ def export_bundle(
     with _timed(seconds, "writing"):
         files = _files(judged)
         manifest = _manifest(judged, name_of(checkpoint_path), files)
-        files[PAGE_NAME] = _page(manifest, judged.records.values())
+        files[PAGE_NAME] = page(manifest, judged.records.values()).encode()
         manifest = msgspec.structs.replace(manifest, files=_hashes(files))
         files = {MANIFEST_NAME: json_from_manifest(manifest), **files}
         with temporary_folder(output) as folder:
@@ -261,19 +261,6 @@ def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
         page=PAGE_NAME,
         files=_hashes(files),
     )
-
-
-def _page(manifest: Manifest, records: Iterable[VariantRecord]) -> bytes:
-    text = page(
-        manifest.model,
-        manifest.contract,
-        manifest.export,
-        manifest.variants,
-        manifest.refused,
-        manifest.golden,
-        tuple(records),
-    )
-    return text.encode()
 
 
 def _hashes(files: dict[str, bytes]) -> dict[str, File]:

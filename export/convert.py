@@ -34,5 +34,5 @@ FRAMES = Target("fp16-frames", "fp16", Plan("fp16", kept=ALL_PARTS, frames="uint
 def convert(model: OnnxModel, plan: Plan) -> OnnxModel:
     """The FP32 graph by a plan; ExportError names what in it does not allow that."""
     if plan.convolutions == "fp16":
-        model = fp16_from_fp32(model, plan.kept).model
+        model = fp16_from_fp32(model, plan.kept)
     return frames_from_tensors(model) if plan.frames == "uint8" else model

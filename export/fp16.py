@@ -11,7 +11,6 @@ channels passes 65504, and eps = 1e-5 is subnormal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -47,31 +46,14 @@ FIXED_INPUTS = {"Resize": (2,)}
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
 
 
-@dataclass(frozen=True)
-class Fp16Graph:
-    """The FP16 graph, and what was decided for each node with a float output."""
-
-    model: OnnxModel
-    half: tuple[str, ...]  # names of nodes in FP16
-    full: tuple[str, ...]  # names of nodes in FP32
-    casts: int
-
-
-def fp16_from_fp32(model: OnnxModel, kept: Sequence[Part] = ALL_PARTS) -> Fp16Graph:
+def fp16_from_fp32(model: OnnxModel, kept: Sequence[Part] = ALL_PARTS) -> OnnxModel:
     """Convert, with these parts in FP32.
 
     ExportError names an operator that is not known here, or a weight that FP16 cannot hold.
     """
     builder = _Builder(model.proto, kept)
     builder.run()
-    converted = model_from_proto(builder.proto, model.outputs, model.filtered, model.range)
-    decided = builder.precisions
-    return Fp16Graph(
-        converted,
-        tuple(name for name, half in decided.items() if half),
-        tuple(name for name, half in decided.items() if not half),
-        builder.casts,
-    )
+    return model_from_proto(builder.proto, model.outputs, model.filtered, model.range)
 
 
 def node_precisions(proto: onnx.ModelProto, kept: Sequence[Part] = ALL_PARTS) -> dict[str, bool]:
@@ -187,7 +169,6 @@ class _Builder:
         self.alias: dict[tuple[str, bool], str] = {}  # (value, in FP16) -> its name in that precision
         self.stored: dict[str, Array] = {}
         self.nodes: list[onnx.NodeProto] = []
-        self.casts = 0
 
     def run(self) -> None:
         """Fill self.proto with the converted graph."""
@@ -250,7 +231,6 @@ class _Builder:
         return key
 
     def _cast(self, source: str, target: str, kind: int) -> None:
-        self.casts += 1
         self.nodes.append(helper.make_node("Cast", [source], [target], f"cast_to_{target}", to=kind))
 
 

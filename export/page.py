@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
-from getgan.contract import Contract
 from getgan.export.record import ImageRecord, VariantRecord
 from getgan.runtime.label import TEXT
-from getgan.runtime.manifest import Export, Golden, Model, Refused, Variant
+from getgan.runtime.manifest import Export, Golden, Manifest, Model, Variant
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:62em;padding:0 1em;color:#222;
@@ -21,16 +20,9 @@ figure{display:inline-block;margin:.5em 1em .5em 0}img{width:128px;image-renderi
 """
 
 
-def page(
-    model: Model,
-    contract: Contract,
-    export: Export,
-    variants: Sequence[Variant],
-    refused: Sequence[Refused],
-    golden: Sequence[Golden],
-    records: Sequence[VariantRecord],
-) -> str:
+def page(manifest: Manifest, records: Iterable[VariantRecord]) -> str:
     """The page; every text from a checkpoint is escaped."""
+    model, contract, export, golden = manifest.model, manifest.contract, manifest.export, manifest.golden
     smallest = (
         "" if contract.fixed else f", smallest {contract.min_size}, multiples of {contract.multiple_of}"
     )
@@ -48,10 +40,10 @@ def page(
                 "precision", "judged with", "images", "max error", "levels", "PSNR, worst", "SSIM, worst",
                 "perceptual, worst", "worst image",
             ),
-            [_figures(variant) for variant in variants],
+            [_figures(variant) for variant in manifest.variants],
         ),
-        "<h2>Refused</h2>" if refused else "",
-        _table(("precision", "reason"), [(each.name, each.reason) for each in refused]),
+        "<h2>Refused</h2>" if manifest.refused else "",
+        _table(("precision", "reason"), [(each.name, each.reason) for each in manifest.refused]),
         "<h2>Every image</h2>",
         *(_images(record) for record in records if record.images),
         "<h2>Images it takes</h2>",
