@@ -58,7 +58,7 @@ class Gate:
         except Unsuitable as reason:
             return VariantRecord(target.name, False, NOT_RUN, str(reason))
         try:
-            graph = Graph(lambda: model.data, way.precision, INPUT, model.outputs)
+            graph = Graph(lambda: model.data, way.precision, INPUT, model.outputs, frames=target.plan.frames)
             with closing(backend_of(way).open(graph, way, self.threads or available_cores())) as engine:
                 record = _changed(self._judge(target, engine.infer), backend=_about(engine))
                 return self._judge_other_shapes(target, engine.infer, record)
