@@ -157,6 +157,18 @@ def test_its_bundle_keeps_the_limits_and_the_runtime_gives_its_picture(exported:
     assert np.abs(result.image.astype(np.float64) - wanted).max() <= 1
 
 
+def test_the_graph_of_frames_gives_the_pictures_of_the_other(exported: tuple[Path, Path]) -> None:
+    bundle, frames = Bundle.open(exported[1]), np.stack([sample(32, seed) for seed in (0, 1)])
+    faces = []
+    for name in ("fp16", "fp16-frames"):
+        with open_session(bundle, device="cpu", precision=name, threads=1) as session:
+            assert session.info.precision == name
+            answers = session.translate(frames)
+        assert answers.faults == ("", "")
+        faces.append(answers.faces.astype(int))
+    assert faces[0].std() > 10 and np.abs(faces[0] - faces[1]).max() <= 1
+
+
 def test_its_bundle_is_verified(exported: tuple[Path, Path]) -> None:
     report = verify_bundle(exported[1], exported[0], lambda *_: None, threads=1)
     assert report.golden_levels <= 1
