@@ -27,6 +27,7 @@ from torch import Tensor
 
 from getgan.errors import CheckpointError, ConfigError
 from getgan.export.bundle import ExportOptions, export_bundle
+from getgan.export.convert import FP32
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
 from getgan.export.images import gate_images
@@ -179,7 +180,7 @@ def test_its_bundle_passes_the_gate_and_gives_its_authors_picture(tmp_path: Path
     save_checkpoint(replace(checkpoint, contract=checkpoint.generator().contract(32)), tmp_path / "net.pt")
     export_bundle(tmp_path / "net.pt", tmp_path / "bundle", ExportOptions(threads=1), lambda *_: None)
     bundle = Bundle.open(tmp_path / "bundle")
-    assert {each.precision for each in bundle.manifest.variants} >= {"fp32", "fp16"}
+    assert {each.name for each in bundle.manifest.variants} >= {"fp32", "fp16"}
     graph = OnnxModel((tmp_path / "bundle" / bundle.manifest.variant("fp32").graph).read_bytes())
     assert graph_error(graph, name, state) < 5e-5
 
@@ -191,7 +192,7 @@ def test_a_flat_picture_that_only_rounding_decides_does_not_stop_an_export(tmp_p
     checkpoint = replace(checkpoint, contract=checkpoint.generator().contract(32))
     images = [each for each in gate_images(checkpoint.contract) if each.name in ("hand", "grey")]
     gate = Gate(PyTorchReference(checkpoint), checkpoint.contract, images, threads=1)
-    record = gate.judge_fp32(export_onnx(checkpoint))
+    record = gate.judge(FP32, export_onnx(checkpoint))
     assert (record.accepted, record.reason) == (True, "")
     assert record.figures is not None
     assert record.figures.worst == "hand"
