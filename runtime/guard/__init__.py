@@ -1,0 +1,1 @@
+"""What the generator was made for: a picture of anything else gets no face."""
