@@ -1,4 +1,4 @@
-"""A picture's score becomes a verdict: known, known but for its tones, or no picture for this network; and why."""
+"""A score becomes a verdict: known, known but for its tones, or no picture for this network; and why."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Verdict:
 
     kind: Kind
     score: float  # 1 = the limit; above it is no picture of the calibration's kind
-    code: str = ""  # "tones", "upside-down", "turned", "too-near", "too-far", "text", "dark", "hidden", "other"
+    code: str = (
+        ""  # "tones", "upside-down", "turned", "too-near", "too-far", "text", "dark", "hidden", "other"
+    )
     reason: str = ""  # code in words
     view: Picture | None = None  # unusual: the picture that the network knows, to be translated in its place
 

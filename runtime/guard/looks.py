@@ -62,8 +62,8 @@ def _without_text(picture: Picture) -> Picture | None:
     if not letters.any():
         return None
     reach = max(1, round(TEXT_REACH * min(height, width)))
-    letters = cv2.dilate(letters, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-    return np.asarray(cv2.inpaint(picture, letters, 3, cv2.INPAINT_TELEA), np.uint8)
+    rims = cv2.dilate(letters, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    return np.asarray(cv2.inpaint(picture, rims, 3, cv2.INPAINT_TELEA), np.uint8)
 
 
 LOOKS = (

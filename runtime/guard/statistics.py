@@ -1,10 +1,10 @@
 """How far a picture lies from those of the calibration: a score from the network's own features.
 
 The features are mean and deviation over height and width of each channel of the generator's bottleneck, so
-that a few hundred numbers stand for a picture. Their distance from the calibration's is Mahalanobis's, under a
-normal distribution that keeps the largest `k` directions and one variance for all others (Tipping and Bishop,
+that a few hundred numbers stand for a picture. Their distance from the calibration's is Mahalanobis's, under
+a normal distribution that keeps the widest directions and one variance for all others (Tipping and Bishop,
 "Probabilistic Principal Component Analysis", 1999): with as few pictures as there are, a whole covariance
-would have nothing but noise in its small directions.
+would have nothing but noise in its narrow directions.
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ class Statistics:
 
     def score(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """(N, D) -> (N,): distance over the limit. Above 1 is no picture of this kind; NaN stays NaN."""
-        away = (np.asarray(features, np.float64) - self.mean) / self.deviation
-        along = away @ self.basis.T.astype(np.float64)
-        beside = np.maximum(np.square(away).sum(axis=1) - np.square(along).sum(axis=1), 0.0)
-        squared = (np.square(along) / self.variance).sum(axis=1) + beside / self.rest[0]
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite stays so
+            away = (np.asarray(features, np.float64) - self.mean) / self.deviation
+            along = away @ self.basis.T.astype(np.float64)
+            beside = np.maximum(np.square(away).sum(axis=1) - np.square(along).sum(axis=1), 0.0)
+            squared = (np.square(along) / self.variance).sum(axis=1) + beside / self.rest[0]
         return np.asarray(np.sqrt(squared) / float(self.limit[0]), np.float64)
 
     @property
@@ -109,7 +110,7 @@ def statistics_from_bytes(data: bytes) -> Statistics:
         _check(found)
     except (ValueError, KeyError, OSError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(
-            f"found a damaged guard ({str(error):.120}); wanted the calibration's statistics: "
+            f"found a damaged guard ({error!s:.120}); wanted the calibration's statistics: "
             "export the bundle again"
         ) from error
     return found

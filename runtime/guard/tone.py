@@ -31,7 +31,7 @@ class ToneCount:
         """`brightness` and `palette` of Statistics."""
         share = np.cumsum(self._counts) / max(self._counts.sum(), 1.0)
         # The level below which i/255 of all pixels lie.
-        quantiles = np.searchsorted(share, np.linspace(0.0, 1.0, 256) * (1.0 - 1e-9)).clip(0, 255)
+        quantiles = np.searchsorted(share, np.linspace(1e-9, 1.0 - 1e-9, 256)).clip(0, 255)
         seen = np.flatnonzero(self._counts)
         means = self._sums[seen] / self._counts[seen, None] if len(seen) else np.zeros((1, 3))
         levels = seen if len(seen) else np.zeros(1)
