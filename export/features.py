@@ -7,6 +7,8 @@ the same for every picture.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
@@ -46,7 +48,7 @@ def with_features(model: OnnxModel, contract: Contract) -> OnnxModel:
     axes = numpy_helper.from_array(np.array([2, 3], np.int64), f"{PREFIX}axes")
     graph.initializer.append(axes)
 
-    def node(kind: str, name: str, *inputs: str, **attributes: int) -> str:
+    def node(kind: str, name: str, *inputs: str, **attributes: Any) -> str:
         graph.node.append(helper.make_node(kind, list(inputs), [name], name, **attributes))
         return name
 
