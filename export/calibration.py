@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from getgan.contract import Contract
 from getgan.errors import DataError, ExportError
-from getgan.export.features import FEATURES
 from getgan.export.graph import Array
 from getgan.runtime.geometry import FITS, lay, placement
 from getgan.runtime.guard.statistics import Statistics, conformal_limit, fit
 from getgan.runtime.guard.tone import Picture, ToneCount
+from getgan.runtime.manifest import FEATURES
 from getgan.runtime.pixels import tensor_from_images
 
 SHARE = 0.01  # of false alarms that is promised

@@ -16,8 +16,8 @@ from onnx import helper, numpy_helper, shape_inference
 from getgan.contract import Contract
 from getgan.errors import ExportError
 from getgan.export.graph import OnnxModel, model_from_proto
+from getgan.runtime.manifest import FEATURES
 
-FEATURES = "features"
 PREFIX = "guard_"  # of the nodes; fp16.py keeps them in FP32
 SMALLEST = 4  # pixels each way: of fewer there is no deviation worth the name (the inmost of a U-Net is 1x1)
 ACTIVATIONS = frozenset(
@@ -64,7 +64,7 @@ def with_features(model: OnnxModel, contract: Contract) -> OnnxModel:
     batch = graph.input[0].type.tensor_type.shape.dim[0]
     rows = batch.dim_value if batch.HasField("dim_value") else batch.dim_param
     graph.output.append(helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, [rows, 2 * channels]))
-    return model_from_proto(proto, (*model.outputs, FEATURES), model.filtered)
+    return model_from_proto(proto, (*model.outputs, FEATURES), model.filtered, model.range)
 
 
 def bottleneck(proto: onnx.ModelProto, size: int) -> tuple[str, int]:

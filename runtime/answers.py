@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from getgan.contract import Range
 from getgan.errors import DeviceError
 from getgan.runtime.backends import Engine
-from getgan.runtime.manifest import EXTENT
+from getgan.runtime.manifest import EXTENT, FEATURES
 from getgan.runtime.outputs import range_fault, shape_fault, value_fault
 from getgan.runtime.pixels import image_from_tensor, map_from_tensor, tensor_from_images
 
@@ -29,6 +29,7 @@ class Answers:
     faults: tuple[str, ...]  # what is wrong with each, in words; "" = nothing
     began: float  # time.perf_counter() when the engine got them,
     ended: float  # and when it had answered
+    features: NDArray[np.float32] | None = None  # (N, D) for the guard; None: the bundle has none
 
 
 def answers_of(engine: Engine, frames: NDArray[np.uint8], value_range: Range) -> Answers:
@@ -43,7 +44,7 @@ def answers_of(engine: Engine, frames: NDArray[np.uint8], value_range: Range) ->
     if fault := shape_fault(outputs, given.shape, engine.frames):
         raise DeviceError(f"{engine.version}: {fault}; run `getgan verify` on the bundle")
     judge = _judged if engine.frames == "uint8" else _converted
-    return Answers(*judge(outputs, value_range), began, ended)
+    return Answers(*judge(outputs, value_range), began, ended, outputs.get(FEATURES))
 
 
 def _judged(outputs: Mapping[str, NDArray[Any]], value_range: Range) -> _Pictures:

@@ -23,6 +23,7 @@ Precision = Literal["fp32", "fp16", "bf16"]  # what a backend computes in
 # each face before it was rounded, NaN if any value is.
 Frames: TypeAlias = Literal["float32", "uint8"]
 EXTENT = "extent"
+FEATURES = "features"  # float32 (N, D), an output that every graph of a bundle with a guard has besides
 Part = Literal["norms", "first convolution", "clip"]
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # of a variant
 
@@ -144,6 +145,21 @@ class Golden(Record, frozen=True):
     occlusion: str = ""
 
 
+class GuardRecord(Record, frozen=True):
+    """What the bundle's guard was calibrated with, and what its promise rests on."""
+
+    file: str  # runtime/guard/statistics.py says what is in it
+    about: str  # the calibration's pictures, in words
+    share: float  # of false alarms, 0..1: so many pictures of the calibration's kind are refused, at most
+    low: float  # of nine calibrations in ten the true share lies between the two
+    high: float
+    fitted: int  # pictures
+    tested: int
+    studies: int  # 0 = not known: the pictures were split one by one
+    hidden: float  # a picture of which the occlusion map says that more is hidden is refused; 1 = none is
+    refused: str  # PNG, uint8 RGB: a picture that every machine must refuse
+
+
 class File(Record, frozen=True):
     """Size and hash of a file, which is checked before the file is used."""
 
@@ -164,6 +180,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     variants: tuple[Variant, ...]
     refused: tuple[Refused, ...] = ()
     golden: tuple[Golden, ...]
+    guard: GuardRecord | None = None  # None: whatever picture it is, it becomes a face
     quality: str = "quality.json"
     page: str = "index.html"
     files: dict[str, File]
@@ -181,7 +198,8 @@ class Manifest(Record, frozen=True, kw_only=True):
 
     def outputs_of(self, variant: Variant) -> tuple[str, ...]:
         """What the variant's graph gives, in its order."""
-        return self.outputs if variant.frames == "float32" else (*self.outputs, EXTENT)
+        features = () if self.guard is None else (FEATURES,)
+        return (*self.outputs, *features, *((EXTENT,) if variant.frames == "uint8" else ()))
 
 
 class _Header(msgspec.Struct):
@@ -234,6 +252,7 @@ def _check(manifest: Manifest) -> None:
     named = [variant.graph for variant in manifest.variants]
     named += [path for golden in manifest.golden for path in (golden.input, golden.output)]
     named += [golden.occlusion for golden in manifest.golden if golden.occlusion]
+    named += [] if manifest.guard is None else [manifest.guard.file, manifest.guard.refused]
     missing = sorted({*named, manifest.quality, manifest.page} - manifest.files.keys())
     if missing:
         raise BundleError(f"manifest names {missing[0]} without its hash; export the bundle again")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.contract import SIGNED, Range, half_width
-from getgan.runtime.manifest import EXTENT, Frames
+from getgan.runtime.manifest import EXTENT, FEATURES, Frames
 
 RANGE_SLACK = 0.01  # of [-1, 1]; graphs end in tanh, sigmoid or clip; bf16 rounds 1 to 1, 255 to 255
 
@@ -30,6 +30,8 @@ def shape_fault(
             wanted = f"{images[0]} maps of up to {sides}"
             right = array.ndim == dimensions and array.shape[0] == images[0] and 0 not in array.shape
             right = right and array.shape[-2] <= sides[0] and array.shape[-1] <= sides[1]
+        elif name == FEATURES:
+            wanted, right = f"{images[0]} rows", array.ndim == 2 and array.shape[0] == images[0]
         if not right:
             return f"the network gave {name} {array.shape}, wanted {wanted}"
     return ""
@@ -38,8 +40,10 @@ def shape_fault(
 def value_fault(name: str, array: NDArray[np.float32], value_range: Range = SIGNED) -> str:
     """What is wrong with an output's values, in words; "" = nothing. Not whether it is the right picture.
 
-    Pictures have the contract's range, a map has [0, 1].
+    Pictures have the contract's range, a map has [0, 1], and what the guard's features are it says itself.
     """
+    if name == FEATURES:
+        return ""
     # A minimum is NaN if any value is, and costs a fifth of np.isfinite over all.
     lowest, highest = float(array.min()), float(array.max())
     if not np.isfinite(lowest) or not np.isfinite(highest):

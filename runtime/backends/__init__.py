@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from getgan.runtime.devices import Machine
-from getgan.runtime.manifest import EXTENT, Frames, Precision
+from getgan.runtime.manifest import EXTENT, FEATURES, Frames, Precision
 
 CLOSED = "the session is closed; wanted an open one: open_session(bundle)"
 Shape = tuple[int, ...]
@@ -30,7 +30,7 @@ class Graph:
 
     def type_of(self, name: str) -> Frames:
         """Of the input, or of one of the outputs."""
-        return "float32" if name == EXTENT else self.frames
+        return "float32" if name in (EXTENT, FEATURES) else self.frames
 
 
 @dataclass(frozen=True)
