@@ -42,8 +42,9 @@ class Generator(nn.Module):
     value_range: ClassVar[Range] = SIGNED  # of pictures, in and out
     # Fields of the config that no key tells: a flag or an options file may, else they have their default.
     assumed: ClassVar[tuple[str, ...]] = ()
-    # The part that the face does not need, by its name in the state dict, which is also its output's. Export
-    # takes it out and proves that the face stays what it was, bit for bit. "" = there is none.
+    # The part that the face does not need: by its name in the state dict, which is also its output's, or a
+    # name for what only `whole` computes. Export takes it out and proves that the face stays what it was, bit
+    # for bit. "" = there is none.
     branch: ClassVar[str] = ""
 
     config: GeneratorConfig
@@ -89,6 +90,10 @@ class Generator(nn.Module):
     def answer(self, x: Tensor, outputs: Sequence[Output]) -> dict[str, Tensor]:
         """The wanted outputs by name, and perhaps more; this is what export traces."""
         return {"face": self.translate(x)}
+
+    def whole(self, x: Tensor) -> Tensor:
+        """The face by the forward pass that training uses, with all that goes with it."""
+        return self.answer(x, self.outputs)["face"]
 
     def contract(self, size: int) -> Contract:
         """What a checkpoint and a bundle say of the pictures; ConfigError for a size that it cannot take."""

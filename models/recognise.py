@@ -9,16 +9,25 @@ from torch import Tensor
 from getgan.errors import CheckpointError, ConfigError
 from getgan.models.catalog import ARCHITECTURES
 from getgan.models.generator import Generator, GeneratorConfig
+from getgan.models.nearest import unknown_state
 
-WANTED = " or ".join(kind.layout for kind in ARCHITECTURES if kind.layout)
 
+def recognised(state: Mapping[str, Tensor]) -> tuple[str, GeneratorConfig] | None:
+    """The architecture and config that `state` must have, None = none; the caller checks that every key fits.
 
-def recognise(state: Mapping[str, Tensor]) -> tuple[str, GeneratorConfig]:
-    """The architecture and config that `state` must have; the caller checks that every key then fits."""
+    CheckpointError or ConfigError where the keys are one architecture's, and cannot be.
+    """
     for kind in ARCHITECTURES:
         if (config := kind.recognised(state)) is not None:
             return kind.arch, config
-    raise CheckpointError(f"found a state dict with keys {first_three(sorted(state))}; wanted {WANTED}")
+    return None
+
+
+def recognise(state: Mapping[str, Tensor]) -> tuple[str, GeneratorConfig]:
+    """The same; CheckpointError also where it is none."""
+    if (found := recognised(state)) is None:
+        raise CheckpointError(unknown_state(state))
+    return found
 
 
 def architecture(arch: object) -> type[Generator]:
@@ -37,10 +46,3 @@ def build_generator(arch: str, config: GeneratorConfig) -> Generator:
         wanted = kind.config_class.__name__
         raise ConfigError(f"architecture {arch!r} got a {type(config).__name__}; wanted a {wanted}")
     return kind(config)
-
-
-def first_three(names: list[str]) -> str:
-    """The first three names and how many more there are, on one line whatever a file calls them."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    shown = (name if name.isprintable() else ascii(name) for name in names[:3])
-    return (", ".join(f"{name:.200}" for name in shown) or "none") + more

@@ -2,22 +2,24 @@
 
 `torch.load(weights_only=True)` runs no code either, but believes what a file says of itself. Files of a few
 kB took 4.2 GB (a `bytearray`) and 6.6 GB (tensors of stride 0), one of 1 MB took 1 GB (compressed zeros).
-Here every size is compared with the bytes that are there, before anything is made.
+Here every size is compared with the bytes that are there, before anything is made. Numbers are not read at
+all: each tensor comes as its place in the file (`stored.Stored`).
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import torch
-from torch import Tensor
 
+from getgan.models.stored import Stored
 from getgan.printing import one_line
 
 MAX_ENTRIES = 4096  # of the zip, and tensors; a ResNet-9 has 48
@@ -55,34 +57,48 @@ class TorchFileError(Exception):
 
 
 class CodeError(TorchFileError):
-    """The pickle wants something called that makes no plain tensor: its name."""
+    """The pickle wants something called that makes no plain tensor: its name; `whole`: it is all there is."""
+
+    def __init__(self, name: str, *, whole: bool) -> None:
+        super().__init__(name)
+        self.whole = whole
 
 
-def read_torch_file(data: bytes) -> object:
-    """What was saved: for a checkpoint dicts, texts, and tensors with memory of their own.
+def read_torch_file(file: BinaryIO) -> object:
+    """What was saved: for a checkpoint dicts, texts, and a Stored for each tensor.
 
     TorchFileError, or whatever a damaged pickle or zip raises.
     """
-    return _read_zip(data) if data.startswith(b"PK") else _read_legacy(data)
+    length = file.seek(0, os.SEEK_END)
+    return _read_zip(file, length) if _at(file, 0, 2) == b"PK" else _read_legacy(file, length)
+
+
+def _at(file: BinaryIO, place: int, length: int) -> bytes:
+    """EOFError where there are fewer."""
+    file.seek(place)
+    data = file.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data
 
 
 # The unpickler in Python: the one in C makes room for as many remembered objects as a file says.
 class _Unpickler(pickle._Unpickler):
-    """Makes tensors out of `data`; places: of each storage, None where they are not known yet.
+    """Makes a Stored for each tensor; places: of each storage, None where they are not known yet.
 
     Of the pickle's language only what torch.save writes: another word could set an attribute, or make a
     `bytearray` of any length.
     """
 
     stack: list[Any]
+    metastack: list[list[Any]]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, file: io.BytesIO, data: bytes, places: dict[str, _Place] | None) -> None:
+    def __init__(self, file: io.BytesIO, length: int, places: dict[str, _Place] | None) -> None:
         super().__init__(file)
         self.widths: dict[str, int] = {}  # bytes per number, of each storage that was asked for
-        self._data = data
         self._places = places
-        self._left = len(data)  # tensors together are no longer than the file
+        self._left = length  # tensors together are no longer than the file
         self._count = self._items = 0
 
     def _set_item(self) -> None:
@@ -124,7 +140,8 @@ class _Unpickler(pickle._Unpickler):
             return _TYPES[name]
         if module == "torch._utils" and name.startswith("_rebuild_"):
             raise TorchFileError(f"a tensor that is not plain ({one_line(name):.60})")
-        raise CodeError(f"{one_line(module)}.{one_line(name)}")
+        whole = not self.stack and not self.metastack
+        raise CodeError(f"{one_line(module)}.{one_line(name)}", whole=whole)
 
     def _ordered_dict(self, items: Sequence[Any] = ()) -> dict[Any, Any]:
         """Python 2 gave it its items as a list; one list may be given again and again."""
@@ -147,12 +164,14 @@ class _Unpickler(pickle._Unpickler):
             raise TorchFileError(f"{length:,} bytes where {count:,} numbers should be")
         return dtype, (place, count)
 
-    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: object) -> Tensor | None:
+    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: object) -> Stored | None:
         """For torch._utils._rebuild_tensor_v2, whose requires_grad and hooks are of no use here."""
         if self._places is None:
             return None
         dtype, (place, count) = storage
-        if len(shape) > MAX_SIDES or not all(type(side) is int and side >= 0 for side in shape):
+        if not all(type(number) is int for number in (offset, *shape, *strides)):
+            raise TorchFileError("a tensor of an odd shape")
+        if len(shape) > MAX_SIDES or len(strides) != len(shape) or not all(0 <= n < 1 << 40 for n in shape):
             raise TorchFileError("a tensor of an odd shape")
         total = prod(shape)
         self._count += 1
@@ -162,7 +181,7 @@ class _Unpickler(pickle._Unpickler):
         if self._left < 0:
             raise TorchFileError("tensors that are longer than the file")
         if not total:
-            return torch.empty(shape, dtype=dtype)
+            return Stored(dtype, tuple(shape), tuple(0 for _ in shape), place, 0)
         # Every number once: the strides of a contiguous tensor, whatever the order of its sides.
         dense = 1
         for stride, side in sorted(
@@ -173,9 +192,9 @@ class _Unpickler(pickle._Unpickler):
             dense *= side
         if not 0 <= offset <= count - total:
             raise TorchFileError(f"{count:,} numbers where {offset + total:,} should be")
-        start = place + offset * dtype.itemsize
-        own = bytearray(memoryview(self._data)[start : start + total * dtype.itemsize])
-        return torch.frombuffer(own, dtype=dtype).as_strided(shape, strides)
+        # What is said of a side of 1 moves no number, but chooses how PyTorch convolves: it is kept.
+        sides = tuple(min(max(stride, 0), total) for stride in strides)
+        return Stored(dtype, tuple(shape), sides, place + offset * dtype.itemsize, total)
 
 
 def _dict(items: Iterable[Any] = ()) -> dict[Any, Any]:
@@ -190,77 +209,80 @@ def _dict(items: Iterable[Any] = ()) -> dict[Any, Any]:
 # --- the zip of PyTorch 1.6 and later -------------------------------------------------------------------
 
 
-def _read_zip(data: bytes) -> object:
-    entries = _entries(data)
+def _read_zip(file: BinaryIO, length: int) -> object:
+    entries = _entries(file, length)
     (pickled,) = (name for name in entries if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
-    place, length = entries[pickled]
-    if length > MAX_PICKLE_BYTES:
-        raise TorchFileError(f"a pickle of {length:,} bytes")
+    if f"{folder}constants.pkl" in entries:
+        raise TorchFileError("TorchScript's code in it")
+    place, size = entries[pickled]
+    if size > MAX_PICKLE_BYTES:
+        raise TorchFileError(f"a pickle of {size:,} bytes")
     order = entries.get(f"{folder}byteorder")
-    if order is not None and data[order[0] : sum(order)] != b"little":
+    if order is not None and (order[1] > 16 or _at(file, *order) != b"little"):
         raise TorchFileError("numbers that are not little-endian")
     storages = f"{folder}data/"
     places = {name.removeprefix(storages): at for name, at in entries.items() if name.startswith(storages)}
-    return _Unpickler(io.BytesIO(data[place : place + length]), data, places).load()
+    return _Unpickler(io.BytesIO(_at(file, place, size)), length, places).load()
 
 
-def _entries(data: bytes) -> dict[str, _Place]:
+def _entries(file: BinaryIO, length: int) -> dict[str, _Place]:
     """The files in the zip; all are stored as they are, in bytes of their own."""
-    _check_directory(data)
+    _check_directory(file, length)
     found: dict[str, _Place] = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
                 raise TorchFileError("compressed numbers")
-            name, extra = struct.unpack_from("<26x2H", data, info.header_offset)
+            name, extra = struct.unpack("<26x2H", _at(file, info.header_offset, 30))
             place = info.header_offset + 30 + name + extra
-            if info.filename in found or place + info.file_size > len(data):
+            if info.filename in found or place + info.file_size > length:
                 raise TorchFileError("files that lie over each other")
             found[info.filename] = (place, info.file_size)
     return found
 
 
-def _check_directory(data: bytes) -> None:
+def _check_directory(file: BinaryIO, length: int) -> None:
     """zipfile reads any number of entries. PyTorch writes the 64-bit form, which overrules the other."""
-    end = len(data) - 22
-    if data[end : end + 4] != b"PK\x05\x06":
+    end = length - 22
+    if end < 0 or _at(file, end, 4) != b"PK\x05\x06":
         raise TorchFileError("a zip that is cut off")
-    (length,) = struct.unpack_from("<12xL", data, end)
-    if data[end - 20 : end - 16] == b"PK\x06\x07":
+    (size,) = struct.unpack("<12xL6x", _at(file, end, 22))
+    if end >= 76 and _at(file, end - 20, 4) == b"PK\x06\x07":
         # zipfile looks for it right before its locator, whatever that says.
-        (length,) = struct.unpack_from("<40xQ", data, end - 20 - 56)
-    if length > MAX_ENTRIES * 128:
-        raise TorchFileError(f"a zip directory of {length:,} bytes")
+        (size,) = struct.unpack("<40xQ", _at(file, end - 76, 48))
+    if size > MAX_ENTRIES * 128:
+        raise TorchFileError(f"a zip directory of {size:,} bytes")
 
 
 # --- the format before, in which CycleGAN's authors gave their weights ------------------------------------
 
 
-def _read_legacy(data: bytes) -> object:
+def _read_legacy(file: BinaryIO, length: int) -> object:
     """Pickles: magic number, version, system, contents, storages; then of each the length and the numbers."""
-    file = io.BytesIO(data[:MAX_PICKLE_BYTES])  # a longer pickle ends too early
+    head = _at(file, 0, min(length, MAX_PICKLE_BYTES))  # a longer pickle ends too early
+    pickles = io.BytesIO(head)
 
     def plain() -> Any:
-        return _Unpickler(file, data, {}).load()
+        return _Unpickler(pickles, length, {}).load()
 
     first = plain()
     if first != _LEGACY_MAGIC:
         return first
     if plain() != _LEGACY_VERSION or plain()["little_endian"] is not True:
         raise TorchFileError("another version or byte order")
-    start = file.tell()
+    start = pickles.tell()
     # Twice: where a storage lies is told by the lengths of those before it, and these by the contents.
-    unpickler = _Unpickler(file, data, None)
+    unpickler = _Unpickler(pickles, length, None)
     unpickler.load()
     places: dict[str, _Place] = {}
     keys = plain()
-    place = file.tell()
+    place = pickles.tell()
     for key in keys[:MAX_ENTRIES]:
-        (count,) = struct.unpack_from("<Q", data, place)
-        length = count * unpickler.widths[key]
-        if place + 8 + length > len(data):
+        (count,) = struct.unpack("<Q", _at(file, place, 8))
+        size = count * unpickler.widths[key]
+        if place + 8 + size > length:
             raise TorchFileError("numbers that are cut off")
-        places[key] = (place + 8, length)
-        place += 8 + length
-    return _Unpickler(io.BytesIO(data[start:MAX_PICKLE_BYTES]), data, places).load()
+        places[key] = (place + 8, size)
+        place += 8 + size
+    return _Unpickler(io.BytesIO(head[start:]), length, places).load()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from getgan.errors import ConfigError, TrainingError
 from getgan.files import write_bytes_atomic
-from getgan.models.checkpoint import TRAINING_STATE_KEY
+from getgan.models.weightfile import TRAINING_STATE_KEY
 from getgan.training.config import TrainConfig, config_from_toml_text
 from getgan.training.folder import with_its_weights
 from getgan.training.methods import Method
