@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from getgan.models.animegan import AnimeGan
 from getgan.models.generator import Generator
 from getgan.models.getgan import GetGanGenerator
 from getgan.models.resnet import ResnetGenerator
@@ -15,4 +16,5 @@ ARCHITECTURES: tuple[type[Generator], ...] = (
     UnetGenerator,
     UgatitGenerator,
     TransformerNet,
+    AnimeGan,
 )
