@@ -73,7 +73,7 @@ def _branch(export: Export) -> list[tuple[str, str]]:
         return []
     kept = "kept" if branch.kept else "not in the graphs"
     operations = f"{branch.operations_before} operations with every output, {branch.operations_after} without"
-    return [("error branch", f"{kept}; {operations}" if not branch.kept else kept)]
+    return [(f"{branch.name} branch", f"{kept}; {operations}" if not branch.kept else kept)]
 
 
 def _training(model: Model) -> list[tuple[str, str]]:

@@ -42,8 +42,7 @@ def prove_branch(checkpoint: Checkpoint, model: OnnxModel, inputs: Sequence[Arra
     with torch.no_grad():
         for array in inputs:
             image = torch.from_numpy(array)
-            # By the forward pass that training uses.
-            if not torch.equal(whole.answer(image, whole.outputs)["face"], exported(image)[0]):
+            if not torch.equal(whole.whole(image), exported(image)[0]):
                 raise ExportError(
                     f"y_* without the {branch} branch differs from y_* with it; "
                     "wanted equal bits: report this"
@@ -52,6 +51,7 @@ def prove_branch(checkpoint: Checkpoint, model: OnnxModel, inputs: Sequence[Arra
     if not kept:
         _check_absent(checkpoint, model, branch)
     return Branch(
+        name=branch,
         kept=kept,
         operations_before=_operations(whole, whole.min_size),
         operations_after=_operations(exported, whole.min_size),

@@ -28,7 +28,7 @@ class Inference(nn.Module):
     def __init__(self, generator: Generator, outputs: Sequence[Output] = ("face",)) -> None:
         super().__init__()
         check_outputs(generator, outputs)
-        if generator.branch and generator.branch not in outputs:
+        if generator.branch not in outputs and hasattr(generator, generator.branch):
             # The branch's weights are gone, so no graph can hold them.
             setattr(generator, generator.branch, nn.Sequential())
         self.generator = generator

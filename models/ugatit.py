@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from math import isqrt
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from getgan.errors import ConfigError
+from getgan.errors import CheckpointError, ConfigError
 from getgan.models.blocks import (
     LEFT_OUT,
     Levels,
@@ -20,8 +23,10 @@ from getgan.models.blocks import (
     is_traced,
 )
 from getgan.models.generator import Generator
+from getgan.models.keys import blocks_of, shape_of
 
 EPS = 1e-5
+MAX_FIRST_BLOCK = 4 * 7  # of the layers before: `widths` are at most seven
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -148,6 +153,9 @@ class UgatitGenerator(Generator):
 
     arch = "ugatit"
     config_class = UgatitConfig
+    # The logits and the heatmap of the class activation map: no weight is theirs alone, only work.
+    branch = "cam"
+    layout = "a U-GAT-IT generator (DownBlock.1.weight, gap_fc.weight, UpBlock1_1.norm1.rho, ...)"
     config: UgatitConfig
 
     def __init__(self, config: UgatitConfig | None = None) -> None:
@@ -183,6 +191,33 @@ class UgatitGenerator(Generator):
             nn.Tanh(),
         )
 
+    @classmethod
+    def recognised(cls, state: Mapping[str, Tensor]) -> UgatitConfig | None:
+        """See Generator."""
+        if not (blocks_of(state, "DownBlock") and "UpBlock1_1.norm1.rho" in state):
+            return None
+        # Each convolution has a padding before it, and norm and ReLU behind.
+        places = range(1, min(min(blocks_of(state, "DownBlock")), MAX_FIRST_BLOCK), 4)
+        widths = tuple(shape_of(state, f"DownBlock.{place}.weight")[0] for place in places)
+        positions = _positions(state)
+        ups = (re.match(r"UpBlock2\.(\d{1,4})\.", key) for key in state)
+        head = max((int(match[1]) for match in ups if match), default=0)
+        shared: dict[str, Any] = {
+            "in_channels": shape_of(state, "DownBlock.1.weight")[1],
+            "out_channels": shape_of(state, f"UpBlock2.{head}.weight")[0],
+            "ngf": widths[0],
+            "blocks": len(blocks_of(state, "DownBlock")),
+            "widths": widths,
+        }
+        if positions == 1:
+            return UgatitConfig(**shared)
+        side = isqrt(positions)  # of the trunk
+        if side * side != positions:
+            raise CheckpointError(
+                f"found {positions:,} places in FC.0.weight; wanted 1 (light) or a square (full)"
+            )
+        return UgatitConfig(light=False, size=side * 2 ** (len(widths) - 1), **shared)
+
     @property
     def min_size(self) -> int:
         """Smallest legal height and width: the trunk pads by 1; a full net has one size only."""
@@ -199,18 +234,30 @@ class UgatitGenerator(Generator):
         self._check_fixed_size(x)
         features = self.DownBlock(x)  # (N, C, h, w), by default C = 4 ngf at H/4
         both, cam_logit = _class_activation(features, self.gap_fc.weight, self.gmp_fc.weight)
-        features = self.relu(self.conv1x1(both))  # (N, C, h, w)
+        attended = self.relu(self.conv1x1(both))  # (N, C, h, w)
+        return UgatitOutput(self._decode(attended), cam_logit, attended.sum(dim=1, keepdim=True))
+
+    def translate(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) float RGB in [-1, 1] -> the same; logits and heatmap are not computed."""
+        check_image(x, self.config.in_channels, self.min_size, self.multiple_of)
+        self._check_fixed_size(x)
+        both = _weighted(self.DownBlock(x), self.gap_fc.weight, self.gmp_fc.weight)
+        return self._decode(self.relu(self.conv1x1(both)))
+
+    def whole(self, x: Tensor) -> Tensor:
+        """See Generator."""
+        return self.forward(x).image
+
+    def _decode(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) attended features -> (N, 3, H, W)."""
         style = features.mean(dim=(2, 3)) if self.config.light else features.flatten(1)
         style = self.FC(style)  # (N, C)
         gamma, beta = self.gamma(style), self.beta(style)
         decoded = features
         for k in range(1, self.config.blocks + 1):
             decoded = self.get_submodule(f"UpBlock1_{k}")(decoded, gamma, beta)
-        return UgatitOutput(self.UpBlock2(decoded), cam_logit, features.sum(dim=1, keepdim=True))
-
-    def translate(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) float RGB in [-1, 1] -> the same."""
-        return self.forward(x).image
+        image: Tensor = self.UpBlock2(decoded)
+        return image
 
     def _check_fixed_size(self, x: Tensor) -> None:
         if self.config.light or is_traced():
@@ -221,6 +268,15 @@ class UgatitGenerator(Generator):
             raise ConfigError(
                 f"image is {height}x{width}; this full U-GAT-IT takes {size}x{size} only: resize it first"
             )
+
+
+def _positions(state: Mapping[str, Tensor]) -> int:
+    """How many places of the trunk FC.0 sees."""
+    key = "FC.0.weight"
+    if key not in state or state[key].ndim != 2 or not state[key].shape[0]:
+        found = f"shape {tuple(state[key].shape)}" if key in state else "no such key"
+        raise CheckpointError(f"found {found} for {key}; wanted a linear layer's weight there")
+    return state[key].shape[1] // state[key].shape[0]
 
 
 class UgatitDiscriminator(nn.Module):
@@ -271,8 +327,11 @@ def _class_activation(features: Tensor, average: Tensor, maximum: Tensor) -> tup
     """Features weighted by the two classifiers (N, 2C, h, w), and their logits (N, 2)."""
     from_average = nn.functional.linear(features.mean(dim=(2, 3)), average)  # (N, 1)
     from_maximum = nn.functional.linear(features.amax(dim=(2, 3)), maximum)  # (N, 1)
-    weighted = torch.cat([features * average[:, :, None, None], features * maximum[:, :, None, None]], dim=1)
-    return weighted, torch.cat([from_average, from_maximum], dim=1)
+    return _weighted(features, average, maximum), torch.cat([from_average, from_maximum], dim=1)
+
+
+def _weighted(features: Tensor, average: Tensor, maximum: Tensor) -> Tensor:
+    return torch.cat([features * average[:, :, None, None], features * maximum[:, :, None, None]], dim=1)
 
 
 def _conv(channels: int, width: int, kernel: int, stride: int = 1) -> list[nn.Module]:
