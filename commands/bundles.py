@@ -8,14 +8,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from getgan.commands.common import Json, Threads, imports, tell
-from getgan.errors import DataError
+from getgan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from getgan.contract import Output
 
+Direction = Annotated[
+    str, typer.Option(help="Which of a file's generators: A2B, B2A, or its name there. Default: A2B.")
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="name=value of what the keys do not tell, like padding=reflect; repeatable.",
+    ),
+]
+
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="Checkpoint file, or bundle (folder or .getgan file).")],
+    direction: Direction = "",
+    option: Setting = None,
+    size: Annotated[
+        int, typer.Option(help="Pixels each way that work and memory are stated for; 0 = recommended.", min=0)
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Say what a checkpoint or a bundle is: network, image sizes, provenance, precisions."""
@@ -26,11 +42,14 @@ def inspect(
     if path.is_dir() or path.suffix == SUFFIX:
         from getgan.runtime.facts import inspect_bundle
 
+        if direction or option or size:
+            raise UsageError("--direction, --option and --size are for a checkpoint; a bundle has them all")
         tell(inspect_bundle(path), json)
         return
     with imports("export"):
         from getgan.export.facts import inspect_checkpoint
-    tell(inspect_checkpoint(path), json)
+        from getgan.models.settings import told_from_flags
+    tell(inspect_checkpoint(path, told_from_flags(direction, option or []), size), json)
 
 
 def export(
@@ -50,6 +69,8 @@ def export(
     images: Annotated[
         Path | None, typer.Option(help="Folder of own images that the gate shall judge too; none is kept.")
     ] = None,
+    direction: Direction = "",
+    option: Setting = None,
     threads: Threads = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Json = False,
@@ -57,6 +78,7 @@ def export(
     """Checkpoint to bundle: ONNX in FP32, FP16 and bf16, each let in only if it gives PyTorch's pictures."""
     with imports("export"):
         from getgan.export.bundle import ExportOptions, export_bundle
+        from getgan.models.settings import told_from_flags
         from getgan.runtime.console import ShareLine
         from getgan.runtime.images import list_images
 
@@ -69,6 +91,7 @@ def export(
         frames=frames,
         overwrite=overwrite,
         threads=threads,
+        told=told_from_flags(direction, option or []),
     )
     with ShareLine(quiet=json) as line:
         report = export_bundle(checkpoint, output, options, line.share)

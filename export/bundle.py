@@ -31,7 +31,8 @@ from getgan.export.proof import prove_branch
 from getgan.export.record import NOT_RUN, QualityRecord, VariantRecord, json_from_record
 from getgan.export.reference import PyTorchReference
 from getgan.export.trace import export_onnx
-from getgan.models.checkpoint import Checkpoint, load_checkpoint
+from getgan.models.checkpoint import NOTHING_TOLD, Checkpoint, load_checkpoint
+from getgan.models.settings import Told
 from getgan.printing import json_text
 from getgan.runtime.bundle import SUFFIX, pack_bundle
 from getgan.runtime.images import bytes_from_image
@@ -62,6 +63,7 @@ class ExportOptions:
     frames: bool = False  # also a variant that takes and gives uint8 frames
     overwrite: bool = False
     threads: int = 0  # of the CPU; 0 = all cores
+    told: Told = NOTHING_TOLD  # what the checkpoint's keys do not tell
 
 
 class ExportReport(msgspec.Struct, frozen=True):
@@ -87,9 +89,11 @@ class ExportReport(msgspec.Struct, frozen=True):
         branch = manifest.export.branch
         if branch is not None and not branch.kept:
             lines.append(
-                f"graph     {branch.operations_after} operations; {branch.operations_before} with the error "
-                "branch, y_* equal bit for bit"
+                f"graph     {branch.operations_after} operations; {branch.operations_before} with the "
+                f"{branch.name} branch, y_* equal bit for bit"
             )
+        if manifest.model.sources:
+            lines.append(f"settings  {manifest.model.notes}")
         parts = ", ".join(f"{name} {value:.1f} s" for name, value in self.seconds.items())
         lines.append(f"time      {sum(self.seconds.values()):.1f} s ({parts})")
         return "\n".join(lines)
@@ -150,7 +154,7 @@ def export_bundle(
 
 def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict[str, float]) -> Judged:
     progress("reading the checkpoint", 0.0)
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, told=options.told)
     reference = PyTorchReference(checkpoint, options.outputs)
     contract = checkpoint.contract
     images = gate_images(contract, options.images)
@@ -160,7 +164,7 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
     progress("translating the gate's images with PyTorch", 0.15)
     with _timed(seconds, "PyTorch"):
         gate = Gate(reference, contract, images, options.threads)
-    progress("comparing with and without the error branch", 0.25)
+    progress("comparing with and without what the face does not need", 0.25)
     with _timed(seconds, "proof"):
         branch = prove_branch(checkpoint, fp32, [gate.expected[0].input, gate.expected[-1].input])
     graphs: dict[Plan, OnnxModel] = {FP32.plan: fp32}

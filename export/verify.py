@@ -11,13 +11,14 @@ import numpy as np
 from getgan.errors import BundleError, DeviceError
 from getgan.export.bundle import Progress, pytorch_threads
 from getgan.export.convert import FP32, Target
+from getgan.export.facts import told_of
 from getgan.export.firststeps import first_steps
 from getgan.export.gate import Gate, judging_way
 from getgan.export.graph import OnnxModel
 from getgan.export.images import gate_images, judged_size
 from getgan.export.record import NOT_RUN, VariantRecord, record_from_json
 from getgan.export.reference import PyTorchReference
-from getgan.models.checkpoint import load_checkpoint
+from getgan.models.checkpoint import checkpoint_sha256, load_checkpoint
 from getgan.printing import json_text
 from getgan.runtime.backends import Unsuitable
 from getgan.runtime.bundle import Bundle
@@ -91,12 +92,13 @@ def verify_bundle(
     progress("hashing the bundle", 0.0)
     bundle = Bundle.open(bundle_path)
     hashed = bundle.verify()
-    checkpoint = load_checkpoint(checkpoint_path)
     manifest = bundle.manifest
-    if checkpoint.sha256 != manifest.model.source_sha256:
+    sha256 = checkpoint_sha256(checkpoint_path)
+    if sha256 != manifest.model.source_sha256:
         found = f"found a bundle of checkpoint {manifest.model.source_sha256[:12]}"
-        wanted = f"wanted {(checkpoint.sha256 or '')[:12]}, which is {checkpoint_path}"
+        wanted = f"wanted {sha256[:12]}, which is {checkpoint_path}"
         raise BundleError(f"{bundle_path}: {found}; {wanted}: pass the checkpoint that it was exported from")
+    checkpoint = load_checkpoint(checkpoint_path, told=told_of(manifest))
     contract = checkpoint.contract
     if contract != manifest.contract:
         raise BundleError(f"{bundle_path}: found {manifest.contract}; wanted {contract}: export it again")

@@ -51,11 +51,15 @@ class Model(Record, frozen=True):
     source_sha256: str  # of the checkpoint that the graphs were made from
     config: dict[str, int | float | str | bool | tuple[int, ...]] = {}
     training: Training | None = None  # None where the source does not tell
+    # Of a bare state dict: where each setting comes from, by name (keys, flag, a file's name, assumed), and
+    # which of several generators in its file it is.
+    sources: dict[str, str] = {}
+    chosen: str = ""
     notes: str = ""
 
 
 class Branch(Record, frozen=True):
-    """What became of the error branch, and the proof."""
+    """What became of the part that the face does not need, and the proof."""
 
     kept: bool
     operations_before: int  # of PyTorch, with every output
@@ -63,6 +67,7 @@ class Branch(Record, frozen=True):
     parameters_before: int
     parameters_after: int
     bit_equal: bool  # y_* is the same, bit for bit, in PyTorch with and without the branch
+    name: str = "error"  # or U-GAT-IT's "cam": logits and heatmap of its attention
 
 
 class Export(Record, frozen=True):
@@ -74,7 +79,7 @@ class Export(Record, frozen=True):
     opset: int
     created: str  # ISO 8601
     torch: str = ""  # "" = without PyTorch
-    branch: Branch | None = None  # None = the network has no error branch
+    branch: Branch | None = None  # None = the network has no such part
     filtered: tuple[str, ...] = ()  # exporter messages that were not shown, with the reason
 
 
