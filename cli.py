@@ -54,6 +54,7 @@ app.command()(bundles.demo)
 app.add_typer(bench, name="bench")
 bench.command("runtime")(benchmarks.bench_runtime)
 bench.command("train")(benchmarks.bench_train)
+bench.command("recognise")(benchmarks.bench_recognise)
 app.command("help")(manual.print_page)
 
 

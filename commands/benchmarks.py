@@ -52,3 +52,18 @@ def bench_train(
         compare_iterations(size=size, ngf=ngf, rounds=rounds, device=device, threads=threads, recipe=recipe),
         json,
     )
+
+
+def bench_recognise(
+    size: Annotated[int, typer.Option(help="Pixels of the full U-GAT-IT; 256 has 1.1 GB.", min=8)] = 256,
+    rounds: Annotated[int, typer.Option(help="Rounds in turn; the median counts.", min=1)] = 5,
+    json: Json = False,
+) -> None:
+    """Time and peak memory to say what a large checkpoint is, over plain loading of it."""
+    with imports("export"):
+        from getgan.benchmarks.recognition import measure_recognition
+        from getgan.runtime.console import ShareLine
+
+    with ShareLine(quiet=json) as line:
+        report = measure_recognition(size, rounds, line.share)
+    tell(report, json)
