@@ -16,6 +16,7 @@ from getgan.models.recognise import recognised
 from getgan.models.stored import Stored
 
 MAX_NESTING = 4  # of wrappers and prefixes: {"state_dict": {"netG.module.model.1.weight": ...}} has three
+MAX_ENTRIES = 100_000
 _OPTIMISER = re.compile(r"optim|scheduler|scaler|epoch|iteration|global_step", re.IGNORECASE)
 _EMA = re.compile(r"(^|[._-])ema([._-]|$)|_ema|ema_", re.IGNORECASE)
 _WAYS = {
@@ -45,12 +46,10 @@ class Chosen:
 
 def choose(content: Mapping[str, Any], direction: str = "") -> Chosen:
     """The one that `direction` names (its name, A2B or B2A), the only one, or A2B; else CheckpointError."""
-    found, errors = [], list[GetganError]()
-    for each in _candidates(content, "", 0, errors):
-        if isinstance(each, GetganError):
-            errors.append(each)
-        else:
-            found.append(each)
+    if _count(content, MAX_ENTRIES, MAX_NESTING) > MAX_ENTRIES:
+        raise CheckpointError(f"found more than {MAX_ENTRIES:,} entries; wanted {WANTED}")
+    errors: list[GetganError] = []
+    found = list(_candidates(content, "", 0, errors))
     if not found:
         raise errors[0] if errors else CheckpointError(_nothing(content))
     names = [each.name for each in found]
@@ -67,10 +66,21 @@ def choose(content: Mapping[str, Any], direction: str = "") -> Chosen:
     return Chosen(chosen, tuple(name for name in names if name != chosen.name), source)
 
 
+def _count(content: Mapping[str, Any], most: int, depth: int) -> int:
+    """Entries down to a depth, up to `most`: a pickle can name one dict again and again."""
+    count = len(content)
+    for value in content.values():
+        if count > most:
+            break
+        if isinstance(value, dict) and depth:
+            count += _count(value, most - count, depth - 1)
+    return count
+
+
 def _candidates(
     content: Mapping[str, Any], name: str, depth: int, errors: list[GetganError]
 ) -> Iterator[Candidate]:
-    """Those at this place, or else those in each part of it; an error where keys are almost a generator's."""
+    """Those here, or else those in each part; `errors` gets what almost is one."""
     tensors = {key: value for key, value in content.items() if isinstance(value, Stored)}
     if tensors:
         try:

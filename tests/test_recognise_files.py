@@ -134,6 +134,15 @@ def test_of_several_generators_one_is_asked_for_by_name(tmp_path: Path) -> None:
     )
 
 
+def test_a_dict_in_itself_again_and_again_is_not_searched_without_end(tmp_path: Path) -> None:
+    shared: dict[str, Any] = {"weight": torch.zeros(1)}
+    for _ in range(4):
+        shared = {f"{number}": shared for number in range(500)}
+    torch.save(shared, tmp_path / "net.pth")
+    assert (tmp_path / "net.pth").stat().st_size < 100_000
+    assert error(tmp_path / "net.pth").startswith("found more than 100,000 entries; wanted")
+
+
 def test_half_precision_is_read_as_single_and_said(tmp_path: Path) -> None:
     half = {key: value.half() for key, value in state_of().items()}
     path = tmp_path / "half.pth"
