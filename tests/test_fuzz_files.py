@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def torch_file(data: bytes) -> None:
     checkpoint(data, ".pt")
 
 
+def options_file(data: bytes) -> None:
+    folder = PLACE.with_suffix(".d")
+    folder.mkdir()
+    try:
+        (folder / "net.pt").write_bytes(saved(wide=True))
+        (folder / "opt.txt").write_bytes(data)
+        load_checkpoint(folder / "net.pt")
+    finally:
+        shutil.rmtree(folder)
+
+
 def quality_record(data: bytes) -> None:
     record_from_json(data)
 
@@ -109,8 +121,18 @@ def test_safetensors_file(tmp_path: Path) -> None:
 
 def test_torch_file(tmp_path: Path) -> None:
     save_checkpoint(checkpoint_of("getgan-1x1"), tmp_path / "net.pt")
-    seeds = [(tmp_path / "net.pt").read_bytes(), saved(wide=True), saved(wide=False)]
+    wrapped = io.BytesIO()
+    state = {f"module.{key}": value for key, value in checkpoint_of("ugatit").state.items()}
+    torch.save({"genA2B": state, "genB2A": state, "optimizer": {"state": {0: {"step": 1}}}}, wrapped)
+    seeds = [(tmp_path / "net.pt").read_bytes(), saved(wide=True), saved(wide=False), wrapped.getvalue()]
     fuzz(torch_file, seeds, ROUNDS, seed=4)
+
+
+def test_options_file() -> None:
+    text = (
+        b"----- Options -----\n  crop_size: 64\t[default: 256]\nngf: 2\neval: False\ninput_nc: 3\n-- End --\n"
+    )
+    fuzz(options_file, [text, text + b"a: b\n" * 9999, text + b"b: " + b"[default: " * 5000], ROUNDS, seed=7)
 
 
 def test_training_config() -> None:
