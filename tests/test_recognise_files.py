@@ -32,6 +32,7 @@ from getgan.models.recognise import build_generator
 from getgan.models.resnet import ResnetConfig, ResnetGenerator
 from getgan.models.settings import MAX_BYTES, Told, told_from_flags
 from getgan.models.stored import Stored
+from getgan.models.unet import UnetConfig, UnetGenerator
 
 CONFIG = ResnetConfig(ngf=2, blocks=1)
 State = dict[str, Tensor]
@@ -459,3 +460,18 @@ def test_a_truncated_file_of_every_length(tmp_path: Path) -> None:
     for length in (1, 10, 100, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:length])
         assert "copy" in error(path)
+
+
+@pytest.mark.parametrize(("stated", "mode"), [("eval: False", "train"), ("eval: True", "eval"), ("", "eval")])
+def test_pix2pixs_mode_of_its_batch_norm_is_what_it_was_tested_in(
+    tmp_path: Path, stated: str, mode: str
+) -> None:
+    torch.save(UnetGenerator(UnetConfig(ngf=2, depth=3)).state_dict(), tmp_path / "latest_net_G.pth")
+    (tmp_path / "test_opt.txt").write_text(f"----- Options -----\n{stated}\n----- End -----\n")
+    found = load_checkpoint(tmp_path / "latest_net_G.pth")
+    assert isinstance(found.config, UnetConfig) and found.config.norm_mode == mode
+    assert found.sources["norm_mode"] == ("test_opt.txt" if stated else "assumed")
+    assert found.contract.size == 8 and found.sources["size"] == "assumed"
+    flag = load_checkpoint(tmp_path / "latest_net_G.pth", told=Told(options=(("norm_mode", "train"),)))
+    assert isinstance(flag.config, UnetConfig) and flag.config.norm_mode == "train"
+    assert flag.sources["norm_mode"] == "flag" and "flag: norm_mode=train" in flag.provenance.notes
