@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.errors import DataError
+from getgan.errors import DataError, OutputError
 from getgan.files import read_small, write_bytes_atomic
 
 FORMAT: Literal["getgan-benchmark"] = "getgan-benchmark"
@@ -27,7 +27,19 @@ MAX_TIMES = 100_000_000
 
 StageName = Literal["decode", "pre", "copy_in", "network", "copy_out", "post", "encode"]
 STAGES: tuple[StageName, ...] = ("decode", "pre", "copy_in", "network", "copy_out", "post", "encode")
-FlagKind = Literal["busy", "clocks", "throttled", "samples", "spread", "memory", "scenario", "overhead"]
+ScenarioName = Literal["SingleStream", "MultiStream", "Server", "Offline"]
+FlagKind = Literal[
+    "busy",  # other programs took the CPU
+    "clocks",  # a clock moved
+    "throttled",  # heat or a limit of power held a clock down
+    "samples",  # too few queries for a percentile
+    "spread",  # the repeats differ
+    "overload",  # an open loop that was stopped: its latencies are lower bounds
+    "memory",  # it grew all through a soak
+    "quality",  # a peer or a session gives other pictures
+    "scenario",  # LoadGen calls it invalid
+    "overhead",  # the harness takes more than it may
+]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -141,6 +153,7 @@ class Run(Record, frozen=True):
     percentiles: Percentiles
     throughput: float  # pictures per second
     dropped: int | None = None  # camera: frames that a newer one replaced
+    unserved: int = 0  # open loop: queries whose turn never came; they count with what they had waited
     faults: int = 0  # answers that the guard refused
     sampled: tuple[float, ...] = ()  # seconds since the run's begin
     readings: tuple[Reading, ...] = ()
@@ -185,6 +198,7 @@ class Ratio(Record, frozen=True):
 
     contestant: str
     peer: str
+    what: Literal["file to file", "network"]  # network: copies included, for a peer that times nothing else
     ratios: tuple[float, ...]
     median: float
 
@@ -199,6 +213,7 @@ class Pooled(Record, frozen=True):
     p99: Spread
     throughput: Spread
     stages: dict[StageName, float]  # medians
+    unserved: int = 0
     dropped_share: float | None = None  # camera, 0..1
     joules_per_image: Spread | None = None
 
@@ -226,7 +241,7 @@ class Scenario(Record, frozen=True):
     """Measured with MLPerf LoadGen; this is no MLPerf result."""
 
     contestant: str
-    scenario: Literal["SingleStream", "MultiStream", "Server", "Offline"]
+    scenario: ScenarioName
     valid: bool
     reasons: tuple[str, ...]  # why LoadGen calls it invalid
     settings: dict[str, float]
@@ -362,6 +377,20 @@ def read_report(path: Path) -> Report:
         raise DataError(f"{file}: cannot be read ({error.strerror}); {wanted}") from error
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make it, before the minutes of work; OutputError rather than replace a file that is no report."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder} ({error.strerror}); choose another folder") from error
+    path = folder / REPORT_NAME
+    if path.exists():
+        try:
+            read_report(path)
+        except DataError as error:
+            raise OutputError(f"{error}; it is not replaced: choose another folder") from error
 
 
 def write_report(report: Report, folder: Path) -> Path:
