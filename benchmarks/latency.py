@@ -5,19 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from getgan.benchmarks.processes import environment, kill_group, last_line
+from getgan.benchmarks.waiting import WaitingProcess
 from getgan.benchmarks.worker import PLAIN
-from getgan.errors import DeviceError
 from getgan.files import write_bytes_atomic
 from getgan.runtime.bundle import Bundle
 
@@ -109,31 +105,20 @@ def measure_latency(
     return Latency(size, threads, tuple(_cases(workers)))
 
 
-class Worker:
-    """A process of `worker.py`; a context manager that ends it."""
+class Worker(WaitingProcess):
+    """A process of `worker.py`."""
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
-        self.name = name
+        super().__init__(name, "getgan.benchmarks.worker", arguments, folder)
         self.face = Path(arguments[3])
         self.seconds: list[float] = []
         self.idle: list[float] = []
         self.version = self.unavailable = ""
-        self._folder = folder
-        self._errors = folder / f"{name.replace(' ', '-')}.txt"
-        self._command = [sys.executable, "-m", "getgan.benchmarks.worker", *arguments]
 
     def __enter__(self) -> Worker:
-        with self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment(self._folder),
-                start_new_session=True,  # Ctrl-C is for the process that asked; it ends this one
-            )
+        super().__enter__()
         try:
-            answer = self._answer()
+            answer = json.loads(self.answer())
         except BaseException:
             self.__exit__()
             raise
@@ -142,32 +127,10 @@ class Worker:
 
     def run(self) -> None:
         """One inference; its times are kept."""
-        stdin = self.process.stdin
-        if stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it died: the answer that is missing says how
-                stdin.write(b"\n")
-                stdin.flush()
-        answer = self._answer()
+        self.send(b"")
+        answer = json.loads(self.answer())
         self.seconds.append(answer["seconds"])
         self.idle.append(answer["idle"])
-
-    def _answer(self) -> dict[str, Any]:
-        stdout = self.process.stdout
-        line = stdout.readline() if stdout is not None else b""
-        if not line:
-            code = self.process.wait()
-            raise DeviceError(
-                f"the process of {self.name} ended with {code}: {last_line(self._errors)}; try getgan doctor"
-            )
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def __exit__(self, *_: object) -> None:
-        kill_group(self.process)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # a byte that a dead process did not take
-                    pipe.close()
 
 
 def _cases(workers: Sequence[Worker]) -> list[Case]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from getgan.errors import ConfigError, DeviceError
+from getgan.errors import ConfigError, DeviceError, OutputError
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 # ru_maxrss is in kB, on macOS in bytes.
@@ -30,6 +33,18 @@ def check_system() -> None:
     """ConfigError where processes cannot be measured in this way."""
     if not hasattr(os, "wait4") or not hasattr(os, "posix_spawn"):
         raise ConfigError(f"found {sys.platform}, which has no wait4; wanted Linux or macOS to measure on")
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Gone at the end, however it ends."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="getgan-bench-")
+    except OSError as error:
+        wanted = "wanted 200 MB there: set TMPDIR to a folder that has them"
+        raise OutputError(f"cannot write a temporary folder ({error.strerror}); {wanted}") from error
+    with made as name:
+        yield Path(name)
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from getgan.benchmarks.footprint import Running, measure_frames, measure_starts
 from getgan.benchmarks.install import Installed, measure_install
 from getgan.benchmarks.latency import measure_latency
-from getgan.benchmarks.processes import check_system, run_getgan
+from getgan.benchmarks.processes import check_system, run_getgan, temporary_folder
 from getgan.benchmarks.report import NGF, SIZE, THREADS, ExportCost, RuntimeReport
-from getgan.errors import ConfigError, OutputError, UsageError
+from getgan.errors import ConfigError, UsageError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores, machine
 from getgan.runtime.geometry import check_size
@@ -47,7 +45,7 @@ def measure_runtime(options: RuntimeOptions, progress: Progress = lambda what, s
         raise UsageError(f"found {options.threads} threads; wanted 0 (all cores) to {MAX_THREADS}")
     threads = options.threads or available_cores()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    with _temporary_folder() as folder:
+    with temporary_folder() as folder:
         export: ExportCost | None = None
         if options.bundle is None:
             progress("exporting an untrained network", 0.0)
@@ -90,18 +88,6 @@ def measure_runtime(options: RuntimeOptions, progress: Progress = lambda what, s
         torch_mb=torch_mb,
         install_note=note,
     )
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Gone at the end, however it ends."""
-    try:
-        made = tempfile.TemporaryDirectory(prefix="getgan-bench-")
-    except OSError as error:
-        wanted = "wanted 200 MB there: set TMPDIR to a folder that has them"
-        raise OutputError(f"cannot write a temporary folder ({error.strerror}); {wanted}") from error
-    with made as name:
-        yield Path(name)
 
 
 class _Shares:
