@@ -11,6 +11,7 @@ import typer
 
 from getgan import __version__
 from getgan.commands import benchmarks, bundles, manual, running, training
+from getgan.commands.common import RunByDefault
 from getgan.errors import GetganError, UsageError
 from getgan.offline import leave_no_folder
 from getgan.printing import one_line
@@ -23,7 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # an error of ours is one line; any other shows a plain traceback
     rich_markup_mode=None,  # a usage error is one line, not a box; and --help answers twice as fast
 )
-bench = typer.Typer(no_args_is_help=True, help="Measure, beside a peer in the same run.")
+bench = typer.Typer(
+    cls=RunByDefault,
+    no_args_is_help=True,
+    help="Measure, beside a peer in the same run; `getgan bench BUNDLE` is `getgan bench run BUNDLE`.",
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,6 +57,7 @@ app.command()(running.run)
 app.command()(running.doctor)
 app.command()(bundles.demo)
 app.add_typer(bench, name="bench")
+bench.command("run")(benchmarks.bench_run)
 bench.command("runtime")(benchmarks.bench_runtime)
 bench.command("train")(benchmarks.bench_train)
 bench.command("recognise")(benchmarks.bench_recognise)

@@ -1,13 +1,88 @@
-"""bench runtime, bench train."""
+"""bench run, bench runtime, bench train."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
 from getgan.commands.common import Json, Threads, imports, tell
+from getgan.printing import printable
+
+
+def bench_run(
+    bundle: Annotated[Path, typer.Argument(help="Bundle: folder or .getgan file.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; the peers follow.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or some of fp32,fp16,bf16.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, or some of those that getgan doctor shows.")] = "auto",
+    threads: Threads = 0,
+    batch: Annotated[str, typer.Option(help="Pictures in a query, like 1,2.")] = "1",
+    size: Annotated[int, typer.Option(help="Pixels each way; 0 = as trained.", min=0)] = 0,
+    concurrency: Annotated[str, typer.Option(help="Queries at a time, like 1,2,4.")] = "1",
+    rate: Annotated[str, typer.Option(help="Open loops: pictures per second, like 5,10.")] = "",
+    arrivals: Annotated[
+        Literal["poisson", "constant"], typer.Option(help="How the pictures of an open loop arrive.")
+    ] = "poisson",
+    camera: Annotated[str, typer.Option(help="Hz of cameras whose latest frame wins.")] = "30,60",
+    duration: Annotated[float, typer.Option(help="Seconds of each run.")] = 5.0,
+    repeats: Annotated[int, typer.Option(help="Of everything, in turn.", min=1)] = 3,
+    soak: Annotated[float, typer.Option(help="Seconds of one long run that watches the memory.")] = 0.0,
+    peer: Annotated[str, typer.Option(help="all, none, or some of the peers' names.")] = "all",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="What the bundle was exported from, for PyTorch as a peer.")
+    ] = None,
+    scenario: Annotated[
+        str, typer.Option(help="MLPerf LoadGen's: all, none, or some of their names; needs -o.")
+    ] = "none",
+    machine_label: Annotated[
+        str, typer.Option(help="What the report calls this machine; it takes no name by itself.")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for report.json and LoadGen's logs.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Latency, throughput, camera rates, memory, power and quality of a bundle, in turn with its peers."""
+    with imports():
+        from getgan.benchmarks.loadgen import SCENARIOS
+        from getgan.benchmarks.measure import measure
+        from getgan.benchmarks.options import BenchOptions, floats, integers, names
+        from getgan.benchmarks.peers import NAMES
+        from getgan.benchmarks.schema import ScenarioName, json_from_report, prepare_folder, write_report
+        from getgan.benchmarks.words import text_of
+        from getgan.runtime.console import ShareLine
+
+    options = BenchOptions(
+        bundle=bundle,
+        device=device,
+        precision=names("precision", precision),
+        backend=names("backend", backend),
+        threads=threads,
+        batch=integers("batch", batch),
+        size=size,
+        concurrency=integers("concurrency", concurrency),
+        rate=floats("rate", rate),
+        camera=floats("camera", camera),
+        arrivals=arrivals,
+        duration=duration,
+        repeats=repeats,
+        soak=soak,
+        peers=names("peer", peer, NAMES),
+        checkpoint=checkpoint,
+        scenarios=cast("tuple[ScenarioName, ...]", names("scenario", scenario, SCENARIOS)),
+        output=output,
+        label=machine_label,
+    )
+    if output is not None:
+        prepare_folder(output)
+    with ShareLine(quiet=json) as line:
+        report = measure(options, line.share)
+    print(json_from_report(report).decode() if json else printable(text_of(report)))
+    if output is not None:
+        path = write_report(report, output)
+        if not json:
+            print(f"\nreport: {path}")
 
 
 def bench_runtime(

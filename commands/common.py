@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
+from typer.core import TyperGroup
 
 from getgan.errors import ConfigError
 from getgan.printing import printable
@@ -22,6 +23,16 @@ EXTRAS = {
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 = all cores.", min=0)]
+
+
+class RunByDefault(TyperGroup):
+    """`getgan bench BUNDLE` is `getgan bench run BUNDLE`; a bundle called like a command needs the `run`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Typer's Context, or Click's before 0.20
+        """See TyperGroup."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
 
 
 class Report(Protocol):
