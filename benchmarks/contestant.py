@@ -46,7 +46,7 @@ from getgan.benchmarks.percentiles import percentiles
 from getgan.benchmarks.schema import STAGES, Series, Setting, Trial
 from getgan.benchmarks.search import PATIENCE, QUERIES, TOLERANCE, judged, search_rate
 from getgan.benchmarks.ways import NOT_APART, NullWay, OwnWay, PeerWay, Picture, Times, Way
-from getgan.errors import GetganError
+from getgan.errors import GetganError, UsageError
 from getgan.printing import one_line
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.geometry import resize
@@ -251,7 +251,7 @@ def main() -> None:
     try:
         contestant, ready = open_contestant(opening)
     except GetganError as error:
-        _say(answers, Ready(unavailable=one_line(error)))
+        _say(answers, Ready(unavailable=one_line(error), usage=isinstance(error, UsageError)))
         return
     except Exception as error:  # a peer's library may raise anything; ours raises GetganError
         if opening.kind != "peer":

@@ -44,6 +44,7 @@ class Ready(Record, frozen=True):
     file_bytes: int = 0
     absent: dict[StageName, str] = msgspec.field(default_factory=dict)
     unavailable: str = ""
+    usage: bool = False  # it never can be: what was asked for is no name of ours
 
 
 class LoadJob(Record, frozen=True, tag="load"):

@@ -51,7 +51,7 @@ from getgan.benchmarks.schema import (
 from getgan.benchmarks.sensors import host_probes
 from getgan.benchmarks.sensors_gpu import gpu_probes
 from getgan.benchmarks.validity import flags, in_words
-from getgan.errors import DeviceError
+from getgan.errors import DeviceError, UsageError
 from getgan.files import write_bytes_atomic
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores, machine
@@ -147,6 +147,8 @@ class Measurement:
                 self._tell(f"opening getgan {backend} {precision}", OPEN_S)
                 opening = msgspec.structs.replace(common, precision=precision, backend=backend)
                 entry = contest.open(opening, f"getgan {backend} {precision}", "getgan")
+                if entry.ready.usage:
+                    raise UsageError(entry.ready.unavailable)
                 if not entry.ready.unavailable:
                     entry.name = f"getgan {entry.ready.version.partition(' ')[0]} {entry.ready.precision}"
                 if entry.name in [other.name for other in contest.entries if other is not entry]:

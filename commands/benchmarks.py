@@ -49,7 +49,8 @@ def bench_run(
         from getgan.benchmarks.measure import measure
         from getgan.benchmarks.options import BenchOptions, floats, integers, names
         from getgan.benchmarks.peers import NAMES
-        from getgan.benchmarks.schema import ScenarioName, json_from_report, prepare_folder, write_report
+        from getgan.benchmarks.reportfile import json_from_report, prepare_folder, write_report
+        from getgan.benchmarks.schema import ScenarioName
         from getgan.benchmarks.words import text_of
         from getgan.runtime.console import ShareLine
 

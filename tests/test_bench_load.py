@@ -204,4 +204,8 @@ def test_growth_is_the_slope_through_the_readings() -> None:
     assert growth_per_hour(seconds, [100.0] * 4) == pytest.approx(0.0, abs=1e-6)
     assert growth_per_hour([0.0, 1.0], [1.0, 2.0]) is None and growth_per_hour([1.0] * 3, [1.0] * 3) is None
     assert spread([3.0, 1.0, 2.0]) == spread([2.0, 3.0, 1.0])
-    assert (spread([3.0, 1.0, 2.0]).median, spread([3.0, 1.0]).low, spread([3.0, 1.0]).high) == (2.0, 1.0, 3.0)
+    assert (spread([3.0, 1.0, 2.0]).median, spread([3.0, 1.0]).low, spread([3.0, 1.0]).high) == (
+        2.0,
+        1.0,
+        3.0,
+    )

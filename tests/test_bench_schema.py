@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from bench_helpers import make_report
 
-from getgan.benchmarks.schema import (
-    MAX_TIMES,
+from getgan.benchmarks.reportfile import (
     REPORT_NAME,
-    Series,
     json_from_report,
     read_report,
     report_from_json,
     write_report,
 )
+from getgan.benchmarks.schema import MAX_TIMES, Series
 from getgan.errors import DataError
 
 

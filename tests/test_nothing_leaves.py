@@ -15,6 +15,7 @@ from bundle_helpers import make_bundle, sample
 from frame_helpers import mjpeg_server
 from watch_helpers import Machine, Seen
 
+from getgan.runtime.devices import library_version
 from getgan.runtime.images import write_image
 from getgan.runtime.media.videowriter import VideoSink
 
@@ -69,6 +70,10 @@ def check_files(seen: Seen, machine: Machine) -> None:
     assert [p for p in seen.left if p not in caches and not p.is_relative_to(caches[1])] == []
 
 
+# LoadGen writes its logs itself.
+SCENARIO = ["--scenario", "SingleStream"] if library_version("mlcommons-loadgen") else []
+
+
 def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
     """Every command, by name, with what it needs before it."""
     bundle, exported = inputs / "bundle", out / "bundle"
@@ -93,6 +98,7 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
         "evaluate": [["evaluate", CHECKPOINT, "-o", out / "page", "--scenes", "4", "--seeds", "0"]],
         "demo": [["demo", CHECKPOINT, "-o", out / "demo"]],
         "bench": [
+            ["bench", "run", bundle, "--duration", "0.1", "--repeats", "1", "-o", out / "report", *SCENARIO],
             ["bench", "runtime", bundle, "--rounds", "1"],
             ["bench", "train", "--size", "32", "--ngf", "4", "--rounds", "1"],
             ["bench", "recognise", "--size", "16", "--rounds", "1"],
