@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from getgan.benchmarks.jobs import (
     Failed,
@@ -22,7 +23,7 @@ from getgan.benchmarks.jobs import (
 from getgan.benchmarks.latency import PAUSE_S
 from getgan.benchmarks.percentiles import percentiles
 from getgan.benchmarks.sampling import Sampler
-from getgan.benchmarks.schema import STAGES, Contestant, Run, Stage
+from getgan.benchmarks.schema import STAGES, Contestant, Run, Series, Stage
 from getgan.benchmarks.sensors import ROOT
 from getgan.benchmarks.waiting import WaitingProcess
 from getgan.errors import DeviceError
@@ -34,6 +35,10 @@ OUTSIDE: dict[str, str] = {
     "post": "this program makes no picture",
     "encode": "this program writes no picture",
 }
+
+
+# A soak is asked for in pieces: what one process keeps of each query would look like a leak in the session.
+SLICE_S = 10.0
 
 
 @dataclass
@@ -122,13 +127,45 @@ class Contest:
         """One load, with what the sensors saw of it; it is kept in the entry."""
         time.sleep(PAUSE_S)
         self.now = entry
-        loaded = entry.ask(job, Loaded)
+        soaking = job.setting.kind == "soak"
+        first = min(job.seconds, SLICE_S) if soaking else job.seconds
+        loaded = entry.ask(msgspec.structs.replace(job, seconds=first), Loaded)
+        parts = [loaded]
+        while soaking and (done := _end(parts[-1]) - loaded.begin) < job.seconds:
+            rest = msgspec.structs.replace(job, seconds=min(job.seconds - done, SLICE_S), warm_up=0)
+            parts.append(entry.ask(rest, Loaded))
         sampler.sample()  # a run that is shorter than the pace has one reading
         self.now = None
-        run = _run(entry, job, repeat, loaded, self.began)
+        run = _run(entry, job, repeat, _joined(parts), self.began)
         run = watched(run, sampler, loaded.begin, time.perf_counter())
         entry.runs.append(run)
         return run
+
+
+def _end(part: Loaded) -> float:
+    return part.begin + part.seconds
+
+
+def _joined(parts: Sequence[Loaded]) -> Loaded:
+    """As if it had been one load."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+
+    def joined(columns: Iterable[Series]) -> Series:
+        return Series.of(np.concatenate([column.seconds() for column in columns]))
+
+    starts = [part.starts.seconds() + (part.begin - first.begin) for part in parts]
+    return msgspec.structs.replace(
+        first,
+        seconds=_end(parts[-1]) - first.begin,
+        starts=Series.of(np.concatenate(starts)),
+        waits=joined(part.waits for part in parts),
+        latencies=joined(part.latencies for part in parts),
+        stages={name: joined(part.stages[name] for part in parts) for name in first.stages},
+        faults=sum(part.faults for part in parts),
+        fault=next((part.fault for part in parts if part.fault), ""),
+    )
 
 
 def _run(entry: Entry, job: LoadJob, repeat: int, loaded: Loaded, began: float) -> Run:
@@ -148,7 +185,7 @@ def _run(entry: Entry, job: LoadJob, repeat: int, loaded: Loaded, began: float) 
         repeat=repeat,
         began=loaded.begin - began,
         seconds=loaded.seconds,
-        warm_up=job.warm_up,
+        warm_up=loaded.warm_up,
         starts=loaded.starts,
         waits=loaded.waits,
         latencies=loaded.latencies,

@@ -52,6 +52,9 @@ from getgan.runtime.bundle import Bundle
 from getgan.runtime.geometry import resize
 from getgan.runtime.images import bytes_from_image, image_from_bytes
 
+# A run warms up for so many seconds at most, and for this share of what it measures: clocks rise by and by.
+WARM_S = 0.5
+WARM_SHARE = 0.1
 Answer = tuple[float, Times, float, str]  # decode, the network's own, encode, what the guard refused
 
 
@@ -89,8 +92,10 @@ class Contestant:
         """One run, after its warm-up."""
         setting = job.setting
         query = self.query(setting.batch)
-        for number in range(job.warm_up):
-            query(number)
+        warm, until = 0, time.perf_counter() + min(WARM_S, WARM_SHARE * job.seconds)
+        while job.warm_up and (warm < job.warm_up or time.perf_counter() < until):
+            query(warm)
+            warm += 1
         begin = time.perf_counter()
         load = _sent(query, setting, job.seconds, job.seed)
         answers = [taken.answer for taken in load.queries]
@@ -99,6 +104,7 @@ class Contestant:
         return Loaded(
             begin=begin,
             seconds=load.seconds,
+            warm_up=warm,
             starts=Series.of([taken.intended for taken in load.queries] + list(load.unserved)),
             waits=Series.of(
                 [taken.started - taken.intended for taken in load.queries]

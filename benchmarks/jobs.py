@@ -53,7 +53,7 @@ class LoadJob(Record, frozen=True, tag="load"):
     setting: Setting
     seconds: float
     seed: int
-    warm_up: int  # queries before
+    warm_up: int  # queries before, at least; 0 = none
 
 
 class Loaded(Record, frozen=True, tag=True):
@@ -61,6 +61,7 @@ class Loaded(Record, frozen=True, tag=True):
 
     begin: float  # time.perf_counter, one clock for all processes of a Linux
     seconds: float
+    warm_up: int  # queries before
     starts: Series
     waits: Series
     latencies: Series

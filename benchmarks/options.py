@@ -34,7 +34,7 @@ class BenchOptions:
     arrivals: Literal["poisson", "constant"] = "poisson"
     duration: float = 5.0  # seconds of a run
     repeats: int = 3
-    warm_up: int = 3  # queries before each run
+    warm_up: int = 3  # queries before each run, at least
     soak: float = 0.0  # seconds; 0 = none
     search: bool = True  # for the highest sustainable rate
     peers: tuple[str, ...] = NAMES

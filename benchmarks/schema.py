@@ -43,16 +43,16 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Series(Record, frozen=True):
-    """Times in the order in which they were taken: zlib of little-endian uint32 microseconds, as base64."""
+    """Times in the order in which they were taken: zlib of little-endian uint64 microseconds, as base64."""
 
     count: int
     data: bytes
 
     @classmethod
     def of(cls, seconds: Sequence[float] | NDArray[np.float64]) -> Series:
-        """Rounded to whole microseconds; 4294 s at most, negative ones count as 0."""
-        micros = np.clip(np.rint(np.asarray(seconds, np.float64) * 1e6), 0, 2**32 - 1)
-        return cls(len(micros), zlib.compress(micros.astype("<u4").tobytes(), 9))
+        """Rounded to whole microseconds; negative ones count as 0."""
+        micros = np.rint(np.asarray(seconds, np.float64) * 1e6).clip(0)
+        return cls(len(micros), zlib.compress(micros.astype("<u8").tobytes(), 9))
 
     def seconds(self) -> NDArray[np.float64]:
         """float64 (count,); DataError if the bytes are not what `count` says."""
@@ -60,12 +60,12 @@ class Series(Record, frozen=True):
             raise DataError(f"found {self.count} times in the report; wanted at most {MAX_TIMES:,}")
         reader = zlib.decompressobj()
         try:
-            raw = reader.decompress(self.data, 4 * self.count + 1)
+            raw = reader.decompress(self.data, 8 * self.count + 1)
         except zlib.error as error:
             raise DataError(f"found damaged times in the report ({error}); measure again") from error
-        if len(raw) != 4 * self.count:
-            raise DataError(f"found {len(raw)} bytes of times; wanted {4 * self.count}: measure again")
-        return np.frombuffer(raw, "<u4").astype(np.float64) / 1e6
+        if len(raw) != 8 * self.count:
+            raise DataError(f"found {len(raw)} bytes of times; wanted {8 * self.count}: measure again")
+        return np.frombuffer(raw, "<u8").astype(np.float64) / 1e6
 
 
 class Percentiles(Record, frozen=True):

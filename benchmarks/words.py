@@ -76,7 +76,7 @@ def _about(report: Report) -> Iterator[str]:
     )
     yield (
         f"runs      {settings.repeats} repeats of {settings.duration:g} s in turn, each after "
-        f"{settings.warm_up} queries; {settings.threads} threads; no outlier removed"
+        f"{settings.warm_up} queries or more; {settings.threads} threads; no outlier removed"
     )
     overhead = report.overhead
     late = "" if overhead.open_wait_us is None else f", {overhead.open_wait_us:.1f} us in an open loop"

@@ -14,11 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from bench_helpers import make_report
 from bundle_helpers import make_bundle
 from cli_helpers import getgan
 
+from getgan.benchmarks import contest as contest_module
 from getgan.benchmarks.contest import Contest
 from getgan.benchmarks.jobs import LoadJob, Opening, OverheadDone, OverheadJob
 from getgan.benchmarks.measure import measure
@@ -149,6 +151,19 @@ def test_the_text_begins_with_the_ratio(measured: tuple[Report, list[tuple[str, 
     ):
         assert words in text
     assert "MLPerf" not in text and "beware (samples)" in text
+
+
+def test_a_soak_is_one_run_of_many_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contest_module, "SLICE_S", 0.02)
+    bundle = make_bundle(tmp_path / "b")
+    with Contest(tmp_path) as contest, Sampler([]) as sampler:
+        entry = contest.open(Opening("getgan", str(bundle), 32, 1, precision="fp32"), "getgan", "")
+        run = contest.run(entry, LoadJob(Setting("soak", 1, 1), 0.2, 0, 2), 0, sampler)
+    starts, times = run.starts.seconds(), run.latencies.seconds()
+    assert run.seconds >= 0.2 and starts[-1] > 0.15 and (np.diff(starts) > 0).all() and run.warm_up >= 2
+    assert starts[-1] + times[-1] == pytest.approx(run.seconds, abs=1e-4)
+    assert all(stage.times is None or stage.times.count == len(times) for stage in run.stages)
+    assert run.throughput == pytest.approx(len(times) / run.seconds)
 
 
 def test_a_dead_contestant_is_named(tmp_path: Path) -> None:
