@@ -82,7 +82,6 @@ class OwnWay:
         self._session = open_session(
             bundle, device=device, precision=precision, backend=backend, threads=threads
         )
-        self._contract = contract
         options = PipelineOptions(size=size, fit="crop" if contract.fixed else "fit")
         self._pipeline = Pipeline(self._session, contract, options)
         info = self._session.info
@@ -101,16 +100,25 @@ class OwnWay:
     def translate(self, frames: Sequence[Picture]) -> tuple[list[Picture], Times, str]:
         """See Way."""
         if len(frames) > 1:
-            return _translate(frames, self._contract, lambda tensor: self._session.run(tensor)["face"])
+            return self._batch(np.stack(frames))
         (result,) = self._pipeline.translate(frames)
         taken = result.timings
         times = Times(taken.pre, NOT_APART, taken.network, NOT_APART, taken.post)
         return [] if result.image is None else [result.image], times, result.fault
 
+    def _batch(self, frames: NDArray[np.uint8]) -> tuple[list[Picture], Times, str]:
+        """All in one call of the session, also where the pipeline would not: that is what is measured."""
+        start = time.perf_counter()
+        answers = self._session.translate(frames)
+        end = time.perf_counter()
+        network = answers.ended - answers.began
+        times = Times(answers.began - start, NOT_APART, network, NOT_APART, end - answers.ended)
+        return list(answers.faces), times, next(filter(None, answers.faults), "")
+
     def face(self, frame: Picture) -> Picture:
         """See Way."""
-        tensor = tensor_from_images([frame], self._contract.range)
-        return image_from_tensor(self._session.run(tensor)["face"][0], self._contract.range)
+        face: Picture = self._session.translate(frame[None]).faces[0]
+        return face
 
     def close(self) -> None:
         """See Way."""
