@@ -135,6 +135,7 @@ def _stages(report: Report) -> Iterator[str]:
         for stage in run.stages:
             if stage.times is None and stage.name not in (names := reasons.setdefault(stage.absent, [])):
                 names.append(stage.name)
+    yield _main(report).about
     for reason, names in reasons.items():
         yield f"no {', '.join(name.replace('_', ' ') for name in names)}: {reason}"
 
