@@ -113,12 +113,20 @@ class Contest:
         return None if self.now is None else self.now.pid
 
     def open(self, opening: Opening, name: str, about: str) -> Entry:
-        """One after the other, since they would disturb each other's start too."""
+        """One after the other, since they would disturb each other's start too.
+
+        DeviceError if the process dies; a peer's is only missing then.
+        """
         number = len(self.entries)
         process = WaitingProcess(f"{name} {number}", "getgan.benchmarks.contestant", (), self._folder)
         self._stack.enter_context(process)
         process.send(msgspec.json.encode(opening))
-        ready = msgspec.json.decode(process.answer(), type=Ready)
+        try:
+            ready = msgspec.json.decode(process.answer(), type=Ready)
+        except DeviceError as error:
+            if opening.kind != "peer":
+                raise
+            ready = Ready(unavailable=str(error))
         entry = Entry(opening, ready, name, about, process)
         self.entries.append(entry)
         return entry

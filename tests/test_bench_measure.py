@@ -178,6 +178,15 @@ def test_a_dead_contestant_is_named(tmp_path: Path) -> None:
             contest.run(entry, LoadJob(BASE, 0.01, 0, 1), 1, sampler)
 
 
+def test_a_peer_that_dies_while_it_opens_is_missing_and_a_way_of_ours_is_not(tmp_path: Path) -> None:
+    broken = msgspec.structs.replace(Opening("peer", "b", 32, 1), size="x")
+    with Contest(tmp_path) as contest:
+        entry = contest.open(broken, "peer", "")
+        assert not entry.running and "the process of peer 0 ended with 1" in entry.ready.unavailable
+        with pytest.raises(DeviceError, match="the process of ours 1 ended with 1"):
+            contest.open(msgspec.structs.replace(broken, kind="getgan"), "ours", "")
+
+
 def test_the_harness_alone_is_measured_through_the_same_loops(tmp_path: Path) -> None:
     with Contest(tmp_path) as contest:
         entry = contest.open(Opening("null", "", 0, 1), "null session", "nothing")
