@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from bench_helpers import make_report
 from bundle_helpers import make_bundle
-from cli_helpers import getgan
+from cli_helpers import getgan, getgan_process
 
 from getgan.benchmarks import contest as contest_module
 from getgan.benchmarks.contest import Contest
@@ -354,6 +354,26 @@ def test_the_command_writes_its_report_and_loadgen_s_logs(tmp_path: Path) -> Non
     refused = getgan("bench", "run", str(bundle), *QUICK, "-o", str(folder))
     assert refused.returncode == 1 and "it is not replaced: choose another folder" in refused.stderr
     assert (folder / "report.json").read_text() == "{}"
+
+
+@pytest.mark.slow
+def test_what_torch_compiles_goes_with_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from getgan.benchmarks.untrained import write_untrained
+
+    checkpoint, bundle = tmp_path / "net.safetensors", make_bundle(tmp_path / "b")
+    write_untrained(checkpoint, ngf=2, size=32)
+    package = Path(measure.__code__.co_filename).parents[1]
+    before = sorted(path.name for path in package.iterdir())
+    more = ["--checkpoint", str(checkpoint), "--peer", "torch-compile"]
+    done = getgan_process("bench", str(bundle), *QUICK, *more, "--json")
+    assert done.returncode == 0, done.stderr
+    (peer,) = [each for each in json.loads(done.stdout)["contestants"] if each["role"] == "peer"]
+    # Needs a compiler, and then gives a network's pictures; this bundle is of another one.
+    assert (peer["unavailable"] == "" and peer["provider"] == "inductor") or "needs g++" in peer[
+        "unavailable"
+    ]
+    assert sorted(path.name for path in package.iterdir()) == before
 
 
 def test_ctrl_c_leaves_neither_process_nor_file(tmp_path: Path) -> None:

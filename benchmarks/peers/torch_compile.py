@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 from getgan.benchmarks.peers import Absent, Asked
@@ -13,6 +14,9 @@ def open_peer(asked: Asked) -> Opened:
     """With its defaults; it compiles in its first query."""
     if asked.device == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         raise Absent("torch.compile needs g++ or clang++, and there is none")
+
+    # The command line names a folder that is not for this: it expects that nothing is compiled (offline.py).
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(asked.folder / "inductor")
 
     def prepare(module: object) -> object:
         import torch
