@@ -14,7 +14,7 @@ from getgan.printing import printable
 def bench_run(
     bundle: Annotated[Path, typer.Argument(help="Bundle: folder or .getgan file.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; the peers follow.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, or some of fp32,fp16,bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or some of the bundle's, like fp32,bf16.")] = "auto",
     backend: Annotated[str, typer.Option(help="auto, or some of those that getgan doctor shows.")] = "auto",
     threads: Threads = 0,
     batch: Annotated[str, typer.Option(help="Pictures in a query, like 1,2.")] = "1",
