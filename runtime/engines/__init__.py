@@ -1,0 +1,1 @@
+"""TensorRT engines: built, proven, kept and rebuilt on the machine that runs them."""
