@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 POLL_S = 0.01  # memory is looked at this often; filled at 3 GB/s, 30 MB go by between two looks
 # Not `python -m`, which would also look for modules in the current folder: a patient's, maybe.
@@ -32,13 +35,18 @@ class Ended:
 
 
 def run_child(
-    module: str, *arguments: str, seconds: float, busy_seconds: float = 0.0, memory_mb: int = 0
+    module: str,
+    *arguments: str,
+    seconds: float,
+    busy_seconds: float = 0.0,
+    memory_mb: int = 0,
+    told: Callable[[bytes], None] = lambda line: None,
 ) -> Ended:
     """`python -m MODULE ARGUMENTS...`, killed after `seconds`, and before them at either of two limits.
 
     busy_seconds: of all its threads together, and at least as long since its start; a machine with other work
     gives a child little and is no reason to kill it. memory_mb: what it has written to, and not the files of
-    its libraries. 0 = no limit; only Linux tells of both.
+    its libraries. 0 = no limit; only Linux tells of both. told: is given each line of its stdout.
     """
     command = [sys.executable, "-c", WATCH + START, module, *arguments]
     here, there = os.pipe()  # nothing goes through it; there ends when this process does
@@ -50,11 +58,12 @@ def run_child(
     finally:
         os.close(here)
     start = time.monotonic()
+    out, err = _Lines(process.stdout, told), _Lines(process.stderr)
     with process, os.fdopen(there, "wb"):
         try:
             while True:
                 try:
-                    out, err = process.communicate(timeout=POLL_S)
+                    process.wait(timeout=POLL_S)
                     break
                 except subprocess.TimeoutExpired:
                     wall = time.monotonic() - start
@@ -66,13 +75,31 @@ def run_child(
                         return Ended(b"", f"took more than {memory_mb:,} MB of memory", over_limit=True)
         finally:
             process.kill()
-    last = (out.splitlines() or [b""])[-1]
+            last, said = out.last(), err.last().decode(errors="replace")
     if process.returncode == 0:
         return Ended(last)
-    said = err.decode(errors="replace").strip().splitlines()[-1:]
     code = process.returncode
     how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-    return Ended(last, f"{how}{': ' + said[0][:200] if said else ''}")
+    return Ended(last, f"{how}{': ' + said[:200] if said else ''}")
+
+
+class _Lines:
+    """Reads a pipe in a thread until its end."""
+
+    def __init__(self, pipe: IO[bytes] | None, told: Callable[[bytes], None] = lambda line: None) -> None:
+        self._last = b""
+        self._thread = threading.Thread(target=self._read, args=(pipe, told), daemon=True)
+        self._thread.start()
+
+    def _read(self, pipe: IO[bytes] | None, told: Callable[[bytes], None]) -> None:
+        for line in pipe or ():
+            self._last = line.strip() or self._last
+            told(line)
+
+    def last(self) -> bytes:
+        """The last line that is not empty, once there is no more."""
+        self._thread.join()
+        return self._last
 
 
 def _busy_seconds(pid: int) -> float:

@@ -41,9 +41,9 @@ class GoldenPair:
     range: Range = SIGNED  # of the network's pictures
 
 
-def golden_of(bundle: Bundle) -> GoldenPair:
-    """The bundle's first golden pair; one is enough, since each costs an inference at every start."""
-    golden, contract = bundle.manifest.golden[0], bundle.manifest.contract
+def golden_of(bundle: Bundle, index: int = 0) -> GoldenPair:
+    """One of the bundle's golden pairs; a start needs the first, since each costs an inference."""
+    golden, contract = bundle.manifest.golden[index], bundle.manifest.contract
     source, output = _picture(bundle, golden.input), _picture(bundle, golden.output)
     try:
         check_frames(source[None], contract)

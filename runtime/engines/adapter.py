@@ -265,7 +265,7 @@ def _logger_class(trt: Any) -> Any:
             self._messages: list[tuple[str, str]] = []
 
         def log(self, severity: Any, msg: str) -> None:
-            """Called by the library, in any thread. Of its thousands of details only the layers are of use."""
+            """Called by the library, in any thread. Of its details only the layers are of use."""
             if severity.name != "VERBOSE" or msg.startswith("Layers:"):
                 self._messages.append((severity.name, msg))
 

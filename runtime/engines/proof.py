@@ -78,8 +78,8 @@ def prove(layers: Sequence[Layer], precision: Precision, source: str) -> Proof:
     multiplying = Counter(layer.precision for layer in layers if layer.multiplies)
     if not multiplying:
         raise DeviceError(
-            f"found no convolution among the engine's {len(layers)} layers ({source}), so nothing tells whether "
-            f"it computes in {precision}; it is not kept: report this with the library's version"
+            f"found no convolution among the engine's {len(layers)} layers ({source}), so nothing tells "
+            f"whether it computes in {precision}; it is not kept: report this with the library's version"
         )
     wanted = WANTED[precision]
     share = multiplying[wanted] / multiplying.total()

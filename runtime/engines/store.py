@@ -29,6 +29,7 @@ from getgan.runtime.manifest import Record
 RECORD_NAME = "record.json"
 MAX_RECORD_BYTES = 1 << 20  # a real one has 3 kB
 MAX_PLAN_BYTES = 1 << 32
+MAX_TIMINGS_BYTES = 1 << 28
 MAX_ENGINES = 256
 KEEP_OUT = 0o077  # what nobody else may do with the store: an engine is code that runs as this user
 
@@ -69,6 +70,7 @@ class EngineRecord(Record, frozen=True, kw_only=True):
     seconds: float  # of the build
     created: str  # ISO 8601
     getgan: str
+    warnings: tuple[str, ...] = ()  # of the library, at the build
 
     @property
     def passed(self) -> bool:
@@ -118,23 +120,9 @@ class EngineStore:
             raise DeviceError(
                 f"{self._plan(record)}: {record.gate.verdict} here; an engine runs once it passed"
             )
-        return self.read_for_gate(record)
-
-    def read_for_gate(self, record: EngineRecord) -> bytes:
-        """As `read`, whatever the verdict: only to reach one, in a process that may die."""
         path = self._plan(record)
-        again = "build it again: getgan build BUNDLE"
         self._check(path.parent)
-        try:
-            data = _read_private(path, record.bytes)
-        except OSError as error:
-            raise DeviceError(f"{path}: cannot be read ({error.strerror or error}); {again}") from error
-        found = hashlib.sha256(data).hexdigest()
-        if len(data) != record.bytes or found != record.sha256:
-            what = f"found {len(data):,} bytes with SHA-256 {found[:12]}"
-            wanted = f"{record.bytes:,} with {record.sha256[:12]}"
-            raise DeviceError(f"{path} is damaged or was altered: {what}, wanted {wanted}; {again}")
-        return data
+        return read_engine(path, record.bytes, record.sha256)
 
     def put(self, record: EngineRecord, plan: bytes) -> bool:
         """Keep an engine; False = one of the same fingerprint that passed stays, since this one did not.
@@ -149,7 +137,7 @@ class EngineStore:
             return False
         path = self._plan(record)
         try:
-            if not path.is_file() or _read_private(path, record.bytes) != plan:
+            if not path.is_file() or read_private(path, record.bytes) != plan:
                 write_bytes_atomic(path, plan)
             os.chmod(path, 0o600)
             write_bytes_atomic(folder / RECORD_NAME, json_from_record(record))
@@ -194,16 +182,21 @@ class EngineStore:
         return old
 
     @contextmanager
-    def locked(self, fingerprint: Fingerprint) -> Iterator[None]:
-        """One builder for each engine: DeviceError if another process has it."""
+    def locked(self, fingerprint: Fingerprint) -> Iterator[Path]:
+        """The folder, for one builder at a time: DeviceError if another process has it."""
         folder = self.make_folder(fingerprint.key)
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             if not try_lock(descriptor):
                 raise DeviceError(f"another process builds this engine ({folder}); wait for it")
-            yield
+            yield folder
         finally:
             os.close(descriptor)
+
+    def timings(self, place: Place) -> Path:
+        """Where the library's timing cache of a place lies, whether or not there is one."""
+        name = hashlib.sha256(msgspec.json.encode(place, order="deterministic")).hexdigest()[:32]
+        return self.folder / f"{name}.timings"
 
     def make_folder(self, key: str) -> Path:
         """The folder of a fingerprint; OutputError if it cannot be made, or the store is full."""
@@ -235,7 +228,7 @@ class EngineStore:
 
     def _record(self, key: str) -> EngineRecord | None:
         try:
-            data = _read_private(self.folder / key / RECORD_NAME, MAX_RECORD_BYTES)
+            data = read_private(self.folder / key / RECORD_NAME, MAX_RECORD_BYTES)
             record = msgspec.json.decode(data, type=EngineRecord)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
@@ -268,13 +261,28 @@ class EngineStore:
             raise DeviceError(f"{folder} can be changed by others; {rule}: chmod 700 {folder}")
 
 
+def read_engine(path: Path, size: int, sha256: str) -> bytes:
+    """The bytes of an engine's file; DeviceError if they are not the ones with this hash."""
+    again = "build it again: getgan build BUNDLE"
+    try:
+        data = read_private(path, size)
+    except OSError as error:
+        raise DeviceError(f"{path}: cannot be read ({error.strerror or error}); {again}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if len(data) != size or found != sha256:
+        what = f"found {len(data):,} bytes with SHA-256 {found[:12]}"
+        wanted = f"{size:,} with {sha256[:12]}"
+        raise DeviceError(f"{path} is damaged or was altered: {what}, wanted {wanted}; {again}")
+    return data
+
+
 def json_from_record(record: EngineRecord) -> bytes:
     """Readable JSON with a stable order of keys."""
     return msgspec.json.format(msgspec.json.encode(record, order="deterministic"), indent=2) + b"\n"
 
 
-def _read_private(path: Path, limit: int) -> bytes:
-    """At most limit + 1 bytes of a regular file of ours that is no link; OSError."""
+def read_private(path: Path, limit: int) -> bytes:
+    """At most limit + 1 bytes of a regular file that is no link and that only we can change; OSError."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     with os.fdopen(os.open(path, flags), "rb") as file:

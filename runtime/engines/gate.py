@@ -1,0 +1,149 @@
+"""The gate on the machine that runs the engine: every golden image, in every batch, before it is accepted.
+
+It runs in a process of its own (`python -m getgan.runtime.engines.gate JOB`), because a library that finds no
+GPU, or an engine of another one, may crash instead of saying so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from getgan.errors import DeviceError, GetganError
+from getgan.runtime.backends import Engine, Unsuitable
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.child import run_child
+from getgan.runtime.engines.adapter import TensorRt
+from getgan.runtime.engines.fingerprint import Flavour, Profile
+from getgan.runtime.engines.store import Gate, GoldenFigures, read_engine
+from getgan.runtime.manifest import Record, Variant
+from getgan.runtime.selftest import GoldenPair, golden_of, self_test
+
+END_S = 600.0  # TensorRT-RTX compiles its kernels for each shape when it first runs
+
+
+class GateJob(Record, frozen=True):
+    """An engine that is on trial."""
+
+    bundle: str
+    variant: str
+    plan: str  # its file
+    bytes: int
+    sha256: str
+    flavour: Flavour
+    profiles: tuple[Profile, ...]
+    device: str  # "cuda:0"
+
+
+Judge = Callable[[GateJob], Gate]
+
+
+def judge_elsewhere(job: GateJob) -> Gate:
+    """`judge` in a process of its own; one that dies has failed."""
+    ended = run_child("getgan.runtime.engines.gate", msgspec.json.encode(job).decode(), seconds=END_S)
+    if ended.how:
+        return Gate("failed", f"the process that tried it {ended.how}")
+    return msgspec.json.decode(ended.last, type=Gate)
+
+
+def judge(bundle: Bundle, variant: Variant, engine: Engine, profiles: tuple[Profile, ...]) -> Gate:
+    """Translate each golden image in every batch that the engine has for its size."""
+    figures: list[GoldenFigures] = []
+    try:
+        for index, golden in enumerate(bundle.manifest.golden):
+            pair = golden_of(bundle, index)
+            batches = batches_for(pair, profiles)
+            if not batches:
+                size = f"{pair.input.shape[1]}x{pair.input.shape[0]}"
+                return Gate("failed", f"it takes no golden image ({size}), so nothing tells what it gives")
+            for batch in batches:
+                found = self_test(_Batched(engine, batch), pair, variant)[1]
+            psnr = None if math.isinf(found.psnr) else found.psnr
+            figures.append(GoldenFigures(golden.name, found.max_levels, psnr, found.ssim))
+    except (GetganError, Unsuitable) as error:
+        return Gate("failed", str(error), tuple(figures))
+    return Gate("passed", f"{len(figures)} golden images come out as the exporter's", tuple(figures))
+
+
+def batches_for(pair: GoldenPair, profiles: tuple[Profile, ...]) -> tuple[int, ...]:
+    """The batches that an engine has for pictures of this size, the smallest first."""
+    size = pair.input.shape[:2]
+    return tuple(sorted({p.batch for p in profiles if (p.height, p.width) == size}))
+
+
+class _Batched:
+    """An engine that is given each picture several times at once, and whose last answer counts."""
+
+    def __init__(self, engine: Engine, batch: int) -> None:
+        self._engine = engine
+        self._batch = batch
+        self.version = engine.version
+        self.threads = engine.threads
+
+    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """See Engine; one picture."""
+        found = self._engine.infer(np.repeat(images, self._batch, axis=0))
+        if any(len(array) != self._batch for array in found.values()):
+            raise DeviceError(f"gave {[len(array) for array in found.values()]} pictures for {self._batch}")
+        return {name: array[-1:] for name, array in found.items()}
+
+    def ran_on(self) -> str:
+        """See Engine."""
+        return self._engine.ran_on()
+
+    def close(self) -> None:
+        """See Engine."""
+        self._engine.close()
+
+
+class _OnTrial:
+    """An engine that the store does not have yet."""
+
+    threads = 0
+
+    def __init__(self, job: GateJob, outputs: tuple[str, ...]) -> None:
+        library = TensorRt(job.flavour)
+        plan = read_engine(Path(job.plan), job.bytes, job.sha256)
+        self.version = library.title
+        self._outputs = outputs
+        load = importlib.import_module("getgan.runtime.engines.runner").load
+        self._runner: Any = load(library, plan, int(job.device.removeprefix("cuda:")), job.profiles)
+
+    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """See Engine."""
+        found = self._runner.infer(images)
+        return {name: found[name] for name in self._outputs}
+
+    def ran_on(self) -> str:
+        """See Engine."""
+        return self.version
+
+    def close(self) -> None:
+        """See Engine."""
+        self._runner.close()
+
+
+def judge_here(job: GateJob) -> Gate:
+    """The same in this process."""
+    try:
+        bundle = Bundle.open(Path(job.bundle))
+        engine = _OnTrial(job, bundle.manifest.outputs)
+        return judge(bundle, bundle.manifest.variant(job.variant), engine, job.profiles)
+    except (GetganError, Unsuitable) as error:
+        return Gate("failed", str(error))
+
+
+if __name__ == "__main__":
+    result = judge_here(msgspec.json.decode(sys.argv[1], type=GateJob))
+    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    sys.stdout.flush()
+    os._exit(0)  # what is left of the library takes a while to give back, and may crash over it
