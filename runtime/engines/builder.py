@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +53,7 @@ class BuildOptions:
     variant: str = "auto"  # or a name in the bundle
     batches: tuple[int, ...] = (1,)
     sizes: tuple[str, ...] = ()  # see `profiles_of`
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     device: str = "cuda:0"
     nice: int = 0
 
@@ -134,9 +134,8 @@ def plan_build(bundle: Bundle, options: BuildOptions, this: Machine) -> Plan:
     golden = [golden_of(bundle, index) for index in range(len(bundle.manifest.golden))]
     if not all(batches_for(pair, profiles) for pair in golden):
         height, width = golden[0].input.shape[:2]
-        raise UsageError(
-            f"nothing would prove the engine: its golden images want --size {width}x{height} too"
-        )
+        wanted = f"--size {width}x{height} too, that of the golden images"
+        raise UsageError(f"found shapes that no golden image has, so nothing proves them; wanted {wanted}")
     targets = options.settings.compute_capabilities
     note = ""
     if gpu is None:
@@ -208,8 +207,8 @@ def _built(
         if not outcome.memory:
             raise DeviceError(outcome.fault)
     raise DeviceError(
-        f"there was too little memory {len(tries)} times, {tries[0]}; {tries[-1]}; stop other programs, or name "
-        f"fewer shapes with --size and --batch"
+        f"there was too little memory {len(tries)} times, {tries[0]}; {tries[-1]}; stop other programs, or "
+        f"name fewer shapes with --size and --batch"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ BASE_MB: dict[Flavour, int] = {"tensorrt-rtx": 300, "tensorrt": 1500}
 GRAPH_TIMES = 4
 PROFILE_MB = 16
 FIRST_STEP_MB = 1024  # of workspace, where none was named
+LEAST_WORKSPACE_MB = 32
+GROUP = "/sys/fs/cgroup"
 
 
 def needed_mb(flavour: Flavour, graph_bytes: int, profiles: int) -> int:
@@ -29,8 +32,8 @@ def check_memory(flavour: Flavour, graph_bytes: int, profiles: int) -> None:
     needed, free = needed_mb(flavour, graph_bytes, profiles), free_mb()
     if free is not None and free < needed:
         raise DeviceError(
-            f"found {free:,} MB of free memory; a build for {profiles} shapes takes about {needed:,}: stop other "
-            f"programs (a desktop takes 1,000), name fewer shapes with --size and --batch, or add swap"
+            f"found {free:,} MB of free memory; a build for {profiles} shapes takes about {needed:,}: stop "
+            f"other programs (a desktop takes 1,000), name fewer shapes with --size and --batch, or add swap"
         )
 
 
@@ -40,26 +43,25 @@ def free_mb() -> int | None:
     for line in _read("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             found.append(int(line.split()[1]) >> 10)
-    # A container sees its own group at the root.
+    # A container sees its own group at the root. What it read from files would be given back.
     with contextlib.suppress(ValueError):
-        found.append(
-            int(_read("/sys/fs/cgroup/memory.max")) - int(_read("/sys/fs/cgroup/memory.current")) >> 20
-        )
+        limit, used = int(_read(f"{GROUP}/memory.max")), int(_read(f"{GROUP}/memory.current"))
+        cached = re.search(r"^inactive_file (\d+)$", _read(f"{GROUP}/memory.stat"), re.MULTILINE)
+        found.append(limit - used + (int(cached[1]) if cached else 0) >> 20)
     return max(0, min(found)) if found else None
 
 
 def ladder(asked: Settings) -> Iterator[Settings]:
-    """As asked; then each time with a quarter of the workspace, and at last with fewer kernels tried."""
+    """As asked; then with less and less workspace, and at last with fewer kernels tried."""
     yield asked
-    workspace = min(asked.workspace_mb or FIRST_STEP_MB, FIRST_STEP_MB)
-    level = 3 if asked.optimization_level is None else asked.optimization_level
-    yield msgspec.structs.replace(asked, workspace_mb=workspace if not asked.workspace_mb else workspace // 2)
-    yield msgspec.structs.replace(
-        asked, workspace_mb=max(32, workspace // 4), optimization_level=min(level, 2)
-    )
-    yield msgspec.structs.replace(
-        asked, workspace_mb=max(32, workspace // 16), optimization_level=min(level, 1)
-    )
+    space = asked.workspace_mb // 2 or FIRST_STEP_MB
+    level = 3 if asked.optimization_level is None else asked.optimization_level  # the library's own default
+    for part, highest in ((1, level), (4, 2), (16, 1)):
+        yield msgspec.structs.replace(
+            asked,
+            workspace_mb=max(LEAST_WORKSPACE_MB, space // part),
+            optimization_level=min(level, highest),
+        )
 
 
 def _read(path: str) -> str:

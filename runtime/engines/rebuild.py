@@ -1,0 +1,110 @@
+"""After an update of driver, GPU or library: the engine again, behind a session that goes on with another one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from getgan.errors import GetganError
+from getgan.runtime.backends import Candidate, Engine, Unsuitable
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.engines.builder import BuildOptions, Tell, build_engine
+from getgan.runtime.engines.fingerprint import Place, Recipe, changed
+from getgan.runtime.engines.gate import Judge, judge_elsewhere
+from getgan.runtime.engines.store import EngineRecord, EngineStore
+from getgan.runtime.session import BundleSession
+
+NICE = 10  # frames go first
+
+State = Literal["building", "swapped", "kept"]
+Open = Callable[[EngineRecord], Engine]
+
+
+def lost_engine(store: EngineStore, graphs: tuple[str, ...], now: Place) -> EngineRecord | None:
+    """The newest engine of these graphs (SHA-256) that passed elsewhere, if none of them has one that passed here.
+
+    None is also the answer where this machine never had one: nobody asked for an engine then.
+    """
+    if any(store.find(graph, now) is not None for graph in graphs):
+        return None
+    return next(
+        (
+            record
+            for record in store.records()
+            if record.passed
+            and record.fingerprint.recipe.graph in graphs
+            and record.fingerprint.place.flavour == now.flavour
+        ),
+        None,
+    )
+
+
+def options_again(recipe: Recipe, place: Place, device: str) -> BuildOptions:
+    """What builds the same engine for this machine."""
+    sizes = dict.fromkeys(f"{profile.width}x{profile.height}" for profile in recipe.profiles)
+    batches = dict.fromkeys(profile.batch for profile in recipe.profiles)
+    return BuildOptions(
+        target=place.flavour,
+        variant=recipe.variant,
+        batches=tuple(batches),
+        sizes=tuple(sizes),
+        settings=recipe.settings,
+        device=device,
+        nice=NICE,
+    )
+
+
+class Rebuild:
+    """A build in the background whose engine takes over between two frames, if it passes.
+
+    The session's engine goes on until then, and stays where anything fails. The record and the engine from
+    before stay in the store as well, should the update be taken back.
+    """
+
+    def __init__(
+        self,
+        session: BundleSession,
+        bundle: Bundle,
+        lost: EngineRecord,
+        now: Place,
+        candidate: Candidate,
+        store: EngineStore,
+        open_engine: Open,
+        tell: Tell = lambda progress: None,
+        judge: Judge = judge_elsewhere,
+    ) -> None:
+        """Starts at once. now: this machine, with the library's version. open_engine: opens one that passed."""
+        what = changed(lost.fingerprint.place, now)
+        self.why = f"{what}: the engine is built again; until then it runs with {session.info.version}"
+        self.state: State = "building"
+        self.said = ""  # how it ended
+        self._session = session
+        self._candidate = candidate
+        self._open = open_engine
+        options = options_again(lost.fingerprint.recipe, now, candidate.device)
+        self._build = lambda: build_engine(bundle, options, store, tell, judge)
+        self._thread = threading.Thread(target=self._run, name="getgan-rebuild", daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float | None = None) -> State:
+        """Until it has ended, or for so long; the state then."""
+        self._thread.join(seconds)
+        return self.state
+
+    def _run(self) -> None:
+        try:
+            record = self._build()
+            if not record.passed:
+                self.said = f"the new engine {record.gate.verdict}: {record.gate.why}"
+                self.state = "kept"
+                return
+            engine = self._open(record)
+            why = f"{self._candidate} was built again and passed"
+            self._session.replace(engine, self._candidate, why)
+        except (GetganError, Unsuitable, OSError) as error:
+            self.said = f"the engine could not be built again: {error}"
+            self.state = "kept"
+        else:
+            self.said = why
+            self.state = "swapped"
