@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from getgan import __version__
-from getgan.commands import benchmarks, bundles, manual, running, training
+from getgan.commands import benchmarks, bundles, engines, manual, running, training
 from getgan.commands.common import RunByDefault
 from getgan.errors import GetganError, UsageError
 from getgan.offline import leave_no_folder
@@ -55,6 +55,8 @@ app.command()(bundles.export)
 app.command()(bundles.verify)
 app.command()(running.run)
 app.command()(running.doctor)
+app.command()(engines.build)
+app.command()(engines.engines)
 app.command()(bundles.demo)
 app.add_typer(bench, name="bench")
 bench.command("run")(benchmarks.bench_run)

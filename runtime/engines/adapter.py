@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from getgan.errors import DeviceError
+from getgan.errors import DeviceError, UsageError
 from getgan.runtime.backends import Unsuitable
 from getgan.runtime.engines.fingerprint import Flavour, Profile, Settings
 from getgan.runtime.engines.progress import Phases
@@ -204,6 +204,8 @@ class TensorRt:
             )
         config.num_compute_capabilities = len(names)
         for place, name in enumerate(names):
+            if not name.startswith("SM"):  # NONE and CURRENT are of the enumeration too
+                raise UsageError(f"found compute capability {name!r:.40}; wanted one like SM86")
             if not config.set_compute_capability(self._member("ComputeCapability", name), place):
                 raise DeviceError(f"{self.title} does not build for {name}; {self.said()}")
 

@@ -148,6 +148,16 @@ def plan_build(bundle: Bundle, options: BuildOptions, this: Machine) -> Plan:
     return Plan(Fingerprint(place, recipe), variant, note, file.bytes)
 
 
+def places_here() -> tuple[Place, ...]:
+    """This machine with each library and each GPU that it has."""
+    found: list[Place] = []
+    for flavour in FLAVOURS:
+        with contextlib.suppress(Unsuitable, DeviceError):
+            version = TensorRt(flavour).version
+            found += [place_of(flavour, version, gpu) for gpu in (*machine().gpus, None)]
+    return tuple(found)
+
+
 def _flavour(target: str, gpu: bool) -> Flavour:
     named = next((flavour for flavour in FLAVOURS if flavour == target), None)
     if named is not None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from getgan.runtime.console import clock
 from getgan.runtime.manifest import Record
 
 # Before that the first phases, which are short, say nothing of the long one that follows.
@@ -21,6 +22,11 @@ class Progress(Record, frozen=True):
     done: float  # 0 to 1, of the whole build
     seconds: float  # since its start
     left_s: float | None  # at the speed so far; None = too early to tell
+
+    def text(self) -> str:
+        """One line for people."""
+        left = "" if self.left_s is None else f", about {clock(self.left_s)} left"
+        return f"{100 * self.done:3.0f} %  {self.phase}, {clock(self.seconds)}{left}"
 
 
 class Phases:

@@ -1,9 +1,10 @@
-"""After an update of driver, GPU or library: the engine again, behind a session that goes on with another one."""
+"""After an update of driver, GPU or library: the engine anew, behind a session that goes on with another."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from getgan.errors import GetganError
@@ -22,9 +23,9 @@ Open = Callable[[EngineRecord], Engine]
 
 
 def lost_engine(store: EngineStore, graphs: tuple[str, ...], now: Place) -> EngineRecord | None:
-    """The newest engine of these graphs (SHA-256) that passed elsewhere, if none of them has one that passed here.
+    """The newest engine of these graphs (SHA-256) that passed elsewhere, where none of them has one for here.
 
-    None is also the answer where this machine never had one: nobody asked for an engine then.
+    None also where this machine never had one: nobody asked for an engine then.
     """
     if any(store.find(graph, now) is not None for graph in graphs):
         return None
@@ -74,7 +75,7 @@ class Rebuild:
         tell: Tell = lambda progress: None,
         judge: Judge = judge_elsewhere,
     ) -> None:
-        """Starts at once. now: this machine, with the library's version. open_engine: opens one that passed."""
+        """Starts at once. now: this machine and the library's version. open_engine: opens one that passed."""
         what = changed(lost.fingerprint.place, now)
         self.why = f"{what}: the engine is built again; until then it runs with {session.info.version}"
         self.state: State = "building"
@@ -83,7 +84,7 @@ class Rebuild:
         self._candidate = candidate
         self._open = open_engine
         options = options_again(lost.fingerprint.recipe, now, candidate.device)
-        self._build = lambda: build_engine(bundle, options, store, tell, judge)
+        self._build = partial(build_engine, bundle, options, store, tell, judge)
         self._thread = threading.Thread(target=self._run, name="getgan-rebuild", daemon=True)
         self._thread.start()
 

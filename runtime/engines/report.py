@@ -1,0 +1,97 @@
+"""What was built and what the store holds, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from getgan.runtime.engines.adapter import TITLES
+from getgan.runtime.engines.fingerprint import Fingerprint
+from getgan.runtime.engines.store import EngineRecord
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """An engine that was built just now."""
+
+    record: EngineRecord
+    store: Path
+
+    def text(self) -> str:
+        """What was built, what was read of it, and what the gate says."""
+        record = self.record
+        lines = [
+            f"built    {_what(record.fingerprint)}",
+            f"         {_size(record)} in {record.seconds:.1f} s, shapes {_shapes(record.fingerprint)}",
+            f"read     {record.proof.text()}",
+            f"gate     {record.gate.verdict}: {record.gate.why}",
+            *(
+                f"         {seen.image}: {seen.max_levels} levels, "
+                f"{'equal' if seen.psnr is None else f'{seen.psnr:.1f} dB'}, SSIM {seen.ssim:.4f}"
+                for seen in record.gate.images
+            ),
+            f"kept in  {self.store / record.fingerprint.key}",
+        ]
+        if record.built_with != record.fingerprint.recipe.settings:
+            level, space = record.built_with.optimization_level, record.built_with.workspace_mb
+            lines.append(f"note     memory was short: built with {space} MB of workspace, level {level}")
+        lines += [f"warning  {warning}" for warning in record.warnings]
+        if not record.passed:
+            lines.append("         it is never loaded: an engine runs where it passed its gate")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """The record."""
+        return msgspec.json.format(msgspec.json.encode(self.record), indent=2).decode()
+
+
+@dataclass(frozen=True)
+class StoreReport:
+    """What the store holds, and what was removed from it."""
+
+    store: Path
+    records: tuple[EngineRecord, ...]
+    removed: tuple[EngineRecord, ...] = ()
+
+    def text(self) -> str:
+        """A line or two for each engine."""
+        lines = [f"removed  {_what(record.fingerprint)}" for record in self.removed]
+        lines.append(f"{self.store}: {len(self.records)} engines" + (":" if self.records else ""))
+        for record in self.records:
+            lines += [
+                f"  {record.fingerprint.key[:12]}  {record.gate.verdict:10}  {_what(record.fingerprint)}",
+                f"      {_size(record)}, {record.created[:10]}, {_where(record.fingerprint)}",
+                f"      {record.proof.text()}; {record.gate.why}",
+            ]
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """The records."""
+        found = {"store": str(self.store), "engines": self.records, "removed": self.removed}
+        return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+
+
+def _what(fingerprint: Fingerprint) -> str:
+    recipe, place = fingerprint.recipe, fingerprint.place
+    targets = ", ".join(recipe.settings.compute_capabilities)
+    library = f"{TITLES[place.flavour]} {place.version}{f' for {targets}' if targets else ''}"
+    return f"{recipe.variant} of graph {recipe.graph[:12]} with {library}"
+
+
+def _where(fingerprint: Fingerprint) -> str:
+    place = fingerprint.place
+    if not place.gpu:
+        return "built without a GPU"
+    return f"{place.gpu} ({place.compute_capability}), driver {place.driver}, CUDA {place.cuda}"
+
+
+def _size(record: EngineRecord) -> str:
+    return f"{record.bytes / 1e6:.1f} MB"
+
+
+def _shapes(fingerprint: Fingerprint) -> str:
+    profiles: Sequence[str] = [str(profile) for profile in fingerprint.recipe.profiles]
+    return ", ".join(profiles[:4]) + (f" and {len(profiles) - 4} more" if len(profiles) > 4 else "")
