@@ -1,0 +1,46 @@
+"""Every architecture that is exported becomes a real engine, in fp32 and in fp16."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from engine_helpers import needs_rtx
+from export_helpers import NETS, checkpoint_of, exported
+
+from getgan.export.fp16 import fp16_from_fp32
+from getgan.models.catalog import ARCHITECTURES
+from getgan.models.generator import Generator
+from getgan.runtime.engines.adapter import TensorRt
+from getgan.runtime.engines.fingerprint import Profile, Settings
+from getgan.runtime.engines.proof import prove
+
+pytestmark = needs_rtx
+
+TINY = {"ngf": 2, "blocks": 1}
+
+
+def net_of(architecture: type[Generator]) -> str:
+    """The first of NETS of this architecture; one is made where there is none."""
+    found = next((name for name in NETS if name.partition("-")[0] == architecture.arch), "")
+    if found:
+        return found
+    known = {field.name for field in fields(architecture.config_class)}
+    NETS[architecture.arch] = architecture.config_class(**{k: v for k, v in TINY.items() if k in known})
+    return architecture.arch
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.arch)
+def test_every_architecture_becomes_an_engine(architecture: type[Generator]) -> None:
+    name = net_of(architecture)
+    size = checkpoint_of(name).contract.size
+    rtx, shapes = TensorRt("tensorrt-rtx"), (Profile(1, size, size),)
+    full = exported(name)
+    wide = rtx.build(full.data, shapes, Settings(compute_capabilities=("SM86",)))
+    half = rtx.build(
+        fp16_from_fp32(full).model.data, shapes, Settings(compute_capabilities=("SM86", "SM120"))
+    )
+    assert prove(wide.layers, "fp32", "build log").share == 1.0
+    # The first convolution stays in fp32, and these nets have few.
+    assert prove(half.layers, "fp16", "build log").share > 0.6
+    assert len(half.plan) < len(wide.plan)

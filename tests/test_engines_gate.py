@@ -1,0 +1,287 @@
+"""The gate of an engine, by real ones of the CPU; the proof of its types; the swap behind a session."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from backend_helpers import INSTALLED, needs_backend
+from bundle_helpers import make_bundle, sample
+from engine_helpers import PLACE, needs_rtx, record_of, two_precisions
+from numpy.typing import NDArray
+
+from getgan.errors import DeviceError
+from getgan.runtime.backends import Candidate, Engine, Graph
+from getgan.runtime.backends.catalog import backend_of
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.devices import Gpu, machine
+from getgan.runtime.engines import builder
+from getgan.runtime.engines.fingerprint import Fingerprint, Profile, Recipe, Settings
+from getgan.runtime.engines.gate import GateJob, judge, judge_elsewhere
+from getgan.runtime.engines.proof import Layer, layers_from_json, layers_from_log, prove
+from getgan.runtime.engines.rebuild import Rebuild, lost_engine, options_again
+from getgan.runtime.engines.store import EngineRecord, EngineStore, Gate
+from getgan.runtime.pixels import tensor_from_images
+from getgan.runtime.session import BundleSession, open_session
+
+BOTH = (Profile(1, 32, 32), Profile(3, 32, 32))
+
+
+def cpu_engine(bundle: Bundle, name: str = "fp32") -> Engine:
+    """A real engine, of the graph that the bundle holds under this name."""
+    manifest = bundle.manifest
+    candidate = Candidate(INSTALLED[0], "cpu", "fp32")
+    file = manifest.variant(name).graph
+    graph = Graph(lambda: bundle.read(file), "fp32", manifest.input, manifest.outputs)
+    return backend_of(candidate).open(graph, candidate, 1)
+
+
+# --- the gate -------------------------------------------------------------------------------------------
+
+
+@needs_backend
+def test_an_engine_that_shows_every_golden_image_passes(tmp_path: Path) -> None:
+    bundle = Bundle.open(two_precisions(tmp_path / "bundle"))
+    gate = judge(bundle, bundle.manifest.variant("fp32"), cpu_engine(bundle), BOTH)
+    assert gate.verdict == "passed"
+    assert [seen.image for seen in gate.images] == ["face", "noise"]
+    assert all(seen.max_levels <= 1 for seen in gate.images)
+
+
+@needs_backend
+def test_an_engine_of_another_network_fails(tmp_path: Path) -> None:
+    bundle = Bundle.open(two_precisions(tmp_path / "bundle"))
+    other = Bundle.open(make_bundle(tmp_path / "other", seed=7))
+    gate = judge(bundle, bundle.manifest.variant("fp32"), cpu_engine(other), BOTH)
+    assert gate.verdict == "failed" and "golden image face comes out differently" in gate.why
+
+
+@needs_backend
+def test_an_engine_that_is_wrong_in_a_batch_only_fails(tmp_path: Path) -> None:
+    """As a library that mixes up a batch's pictures; one alone is right."""
+    bundle = Bundle.open(two_precisions(tmp_path / "bundle"))
+
+    class Wrong:
+        version, threads = "wrong", 1
+
+        def __init__(self) -> None:
+            self._right = cpu_engine(bundle)
+
+        def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            found = self._right.infer(images)
+            return {name: array if len(array) == 1 else -array for name, array in found.items()}
+
+        def ran_on(self) -> str:
+            return self._right.ran_on()
+
+        def close(self) -> None:
+            self._right.close()
+
+    variant = bundle.manifest.variant("fp32")
+    assert judge(bundle, variant, Wrong(), BOTH[:1]).verdict == "passed"
+    assert judge(bundle, variant, Wrong(), BOTH).verdict == "failed"
+
+
+@needs_backend
+def test_an_engine_without_the_golden_images_size_fails(tmp_path: Path) -> None:
+    bundle = Bundle.open(two_precisions(tmp_path / "bundle"))
+    gate = judge(bundle, bundle.manifest.variant("fp32"), cpu_engine(bundle), (Profile(1, 64, 64),))
+    assert gate.verdict == "failed" and "it takes no golden image (32x32)" in gate.why
+
+
+@needs_rtx
+@pytest.mark.parametrize("plan", [b"", b"garbage" * 99])
+def test_bytes_that_are_no_engine_fail_in_a_process_of_their_own(tmp_path: Path, plan: bytes) -> None:
+    bundle = two_precisions(tmp_path / "bundle")
+    record = record_of(plan)
+    (tmp_path / "plan").write_bytes(plan)
+    job = GateJob(
+        str(bundle), "fp16", str(tmp_path / "plan"), len(plan), record.sha256, "tensorrt-rtx", BOTH, "cuda:0"
+    )
+    assert judge_elsewhere(job).verdict == "failed"
+    (tmp_path / "plan").write_bytes(plan + b"x")
+    assert "is damaged or was altered" in judge_elsewhere(job).why
+
+
+# --- the proof ------------------------------------------------------------------------------------------
+
+
+def inspector(*layers: tuple[str, dict[str, object]]) -> str:
+    """As TensorRT 10 documents the inspector's JSON."""
+    listed = [{"Name": f"layer {kind}", "LayerType": kind, "Inputs": [tensor]} for kind, tensor in layers]
+    return json.dumps({"Layers": listed, "Bindings": ["image", "face"]})
+
+
+def test_the_inspectors_layers_are_read_in_both_forms() -> None:
+    text = inspector(
+        ("CaskConvolution", {"Name": "a", "Format/Datatype": "Row major linear FP16 format"}),
+        ("CaskDeconvolutionV2", {"Name": "b", "Format": "Channel major FP32 format"}),
+        ("gemm", {"Name": "c", "Datatype": "Half", "Format": "Row major linear"}),
+        ("CaskConvolution", {"Name": "d", "Format/Datatype": "Thirty-two wide channel INT8 format"}),
+        ("Reformat", {"Name": "e", "Datatype": "Float"}),
+    )  # fmt: skip
+    layers = layers_from_json(text)
+    assert [layer.precision for layer in layers] == ["Half", "Float", "Half", "Int8", "Float"]
+    assert prove(layers, "fp16", "inspector").multiplying == {"Half": 2, "Float": 1, "Int8": 1}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"Layers": 3', "[" * 100_000])
+def test_an_answer_that_is_none_is_an_error(text: str) -> None:
+    with pytest.raises(DeviceError, match="the engine inspector's answer cannot be read"):
+        layers_from_json(text)
+
+
+def test_names_without_types_prove_nothing() -> None:
+    """As an engine built without detailed verbosity lists its layers."""
+    with pytest.raises(DeviceError, match="nothing tells whether it computes in fp16"):
+        prove(layers_from_json('{"Layers": ["conv1", "conv2"]}'), "fp16", "inspector")
+    with pytest.raises(DeviceError, match="nothing tells"):
+        prove(layers_from_log(["Loaded engine size: 6 MiB"]), "fp16", "build log")
+
+
+def test_a_few_half_layers_among_many_are_not_fp16() -> None:
+    layers = [Layer("a", "conv", "Half"), *(Layer("b", "conv", "Float") for _ in range(3))]
+    with pytest.raises(DeviceError, match="found 1 of 4 convolutions in Half"):
+        prove(layers, "fp16", "inspector")
+
+
+# --- the rebuild ----------------------------------------------------------------------------------------
+
+OLD = msgspec.structs.replace(PLACE, flavour="tensorrt-rtx", system="Linux x86_64", driver="540.1")
+NOW = msgspec.structs.replace(OLD, driver="560.2")
+
+
+def lost(bundle: Bundle, store: EngineStore) -> EngineRecord:
+    """An engine of the bundle's fp16 graph that passed before the driver's update."""
+    graph = bundle.manifest.files[bundle.manifest.variant("fp16").graph].sha256
+    fingerprint = Fingerprint(
+        OLD, Recipe(graph, "fp16", (Profile(1, 32, 32),), Settings(optimization_level=2))
+    )
+    record = msgspec.structs.replace(record_of(b"an engine"), fingerprint=fingerprint)
+    store.put(record, b"an engine")
+    return record
+
+
+def test_only_an_engine_that_this_machine_had_is_built_again(tmp_path: Path) -> None:
+    bundle, store = Bundle.open(two_precisions(tmp_path / "bundle")), EngineStore(tmp_path / "engines")
+    graphs = tuple(file.sha256 for file in bundle.manifest.files.values())
+    assert lost_engine(store, graphs, NOW) is None
+    record = lost(bundle, store)
+    assert lost_engine(store, graphs, NOW) == record
+    assert lost_engine(store, graphs, OLD) is None
+    assert lost_engine(store, ("0" * 64,), NOW) is None
+    assert lost_engine(store, graphs, msgspec.structs.replace(NOW, flavour="tensorrt")) is None
+
+
+def test_the_same_engine_is_asked_for_again() -> None:
+    profiles = tuple(Profile(batch, *side) for batch in (1, 4) for side in ((32, 32), (24, 40)))
+    recipe = Recipe("0" * 64, "fp16", profiles, Settings(workspace_mb=512))
+    options = options_again(recipe, NOW, "cuda:1")
+    assert (options.target, options.variant, options.device) == ("tensorrt-rtx", "fp16", "cuda:1")
+    assert (options.batches, options.sizes) == ((1, 4), ("32x32", "40x24"))
+    assert options.settings == recipe.settings
+
+
+@pytest.fixture
+def swap(tmp_path: Path) -> tuple[Bundle, EngineStore, EngineRecord, BundleSession]:
+    bundle, store = Bundle.open(two_precisions(tmp_path / "bundle")), EngineStore(tmp_path / "engines")
+    return bundle, store, lost(bundle, store), open_session(bundle, precision="fp32", device="cpu")
+
+
+Swap = tuple[Bundle, EngineStore, EngineRecord, BundleSession]
+WAY = Candidate(INSTALLED[0] if INSTALLED else "none", "cpu", "fp16")
+
+
+@pytest.fixture
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that says it has a GPU, which it needs for no more than its name."""
+    found = replace(machine(), gpus=(Gpu(0, NOW.gpu, 8192, NOW.driver, NOW.compute_capability),))
+    monkeypatch.setattr(builder, "machine", lambda: found)
+
+
+@needs_rtx
+@needs_backend
+def test_a_new_engine_takes_over_between_two_frames(swap: Swap, with_gpu: None) -> None:
+    """The build is real, the engine that takes over too; only the GPU that would run it is the CPU here."""
+    bundle, store, record, session = swap
+    images = tensor_from_images([sample()])
+    seen: list[str] = []
+    stop = threading.Event()
+
+    def frames() -> None:
+        while not stop.is_set():
+            seen.append(session.info.precision)
+            assert session.run(images)["face"].shape == (1, 3, 32, 32)
+
+    runner = threading.Thread(target=frames)
+    runner.start()
+    try:
+        rebuild = Rebuild(
+            session, bundle, record, NOW, WAY, store,
+            open_engine=lambda built: cpu_engine(bundle, built.fingerprint.recipe.variant),
+            judge=lambda job: Gate("passed", "by the CPU"),
+        )  # fmt: skip
+        assert rebuild.why.startswith(
+            "the NVIDIA driver was 540.1 and is 560.2: the engine is built again; until"
+        )
+        assert rebuild.wait(120) == "swapped", rebuild.said
+        while "fp16" not in seen[-1:]:
+            pass
+    finally:
+        stop.set()
+        runner.join()
+    assert seen[0] == "fp32" and seen[-1] == "fp16"
+    assert store.read(record) == b"an engine"  # should the update be taken back
+    session.close()
+
+
+@needs_rtx
+@needs_backend
+def test_an_engine_that_is_not_proven_takes_nothing_over(swap: Swap) -> None:
+    bundle, store, record, session = swap
+    before = session.info
+    rebuild = Rebuild(
+        session, bundle, record, NOW, WAY, store, open_engine=lambda built: pytest.fail("it was opened")
+    )
+    assert rebuild.wait(120) == "kept"
+    assert "the new engine not proven: no NVIDIA GPU here" in rebuild.said
+    assert session.info == before
+    session.run(tensor_from_images([sample()]))
+    session.close()
+
+
+@needs_rtx
+@needs_backend
+def test_a_swap_that_fails_its_self_test_leaves_the_session_as_it_was(
+    swap: Swap, tmp_path: Path, with_gpu: None
+) -> None:
+    bundle, store, record, session = swap
+    other = Bundle.open(make_bundle(tmp_path / "other", seed=9))
+    before = session.info
+    rebuild = Rebuild(
+        session, bundle, record, NOW, WAY, store,
+        open_engine=lambda built: cpu_engine(other),
+        judge=lambda job: Gate("passed", "wrongly"),
+    )  # fmt: skip
+    assert rebuild.wait(120) == "kept"
+    assert "comes out differently on this machine" in rebuild.said
+    assert session.info == before
+    session.close()
+
+
+@needs_backend
+def test_a_build_that_cannot_start_leaves_the_session_as_it_was(swap: Swap) -> None:
+    bundle, store, record, session = swap
+    (bundle.path / "graphs/fp16.onnx").unlink()
+    rebuild = Rebuild(
+        session, bundle, record, NOW, WAY, store, open_engine=lambda built: pytest.fail("opened")
+    )
+    assert rebuild.wait(120) == "kept"
+    assert "the engine could not be built again" in rebuild.said
+    session.run(tensor_from_images([sample()]))
+    session.close()
