@@ -88,7 +88,7 @@ $(STAMP): pyproject.toml constraints.txt
 			echo "No Python >= 3.10 with the venv module found (tried: $(or $(PYTHON),python3 python3.13 ... python3.10)). Install one (Debian: apt install python3 python3-venv), or say which: make PYTHON=/path/to/python3" >&2; \
 			exit 1; \
 		fi; \
-		echo "==> setting up .venv with $$("$$python" -V) (downloads PyTorch: a minute or two, longer on a slow line)"; \
+		echo "==> setting up .venv with $$("$$python" -V) (downloads PyTorch, and 97 MB of TensorRT-RTX for the tests: some minutes)"; \
 		"$$python" -m venv --clear $(VENV); \
 	fi; \
 	$(BIN)/python -m pip install -qq --no-input -c constraints.txt setuptools; \

@@ -194,7 +194,7 @@ def swap(tmp_path: Path) -> tuple[Bundle, EngineStore, EngineRecord, BundleSessi
 
 
 Swap = tuple[Bundle, EngineStore, EngineRecord, BundleSession]
-WAY = Candidate(INSTALLED[0] if INSTALLED else "none", "cpu", "fp16")
+WAY = Candidate("tensorrt", "cuda:0", "fp16")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from engine_helpers import GRAPH, PLACE, record_of
 from getgan.errors import DeviceError, OutputError
 from getgan.runtime.cache import cache_folder
 from getgan.runtime.engines import store as module
-from getgan.runtime.engines.fingerprint import Place, changed
+from getgan.runtime.engines.fingerprint import Place, Settings, changed
 from getgan.runtime.engines.store import RECORD_NAME, EngineRecord, EngineStore, json_from_record
 
 PLAN = bytes(range(256)) * 40
@@ -92,7 +92,7 @@ def test_every_field_of_the_fingerprint_is_in_the_key() -> None:
     for name in Place.__struct_fields__:
         place = msgspec.structs.replace(print_.place, **{name: "tensorrt-rtx" if name == "flavour" else "x"})
         keys.add(msgspec.structs.replace(print_, place=place).key)
-    others = {"graph": "x", "variant": "x", "profiles": (), "settings": module.Settings(workspace_mb=1)}
+    others = {"graph": "x", "variant": "x", "profiles": (), "settings": Settings(workspace_mb=1)}
     assert set(others) == set(print_.recipe.__struct_fields__)
     for name, value in others.items():
         recipe = msgspec.structs.replace(print_.recipe, **{name: value})
@@ -104,7 +104,7 @@ def test_a_failed_rebuild_leaves_the_last_good_engine(store: EngineStore) -> Non
     good = record_of(PLAN)
     store.put(good, PLAN)
     for verdict in ("failed", "not proven"):
-        assert not store.put(record_of(OTHER, verdict), OTHER)  # type: ignore[arg-type]
+        assert not store.put(record_of(OTHER, verdict), OTHER)
     assert store.read(good) == PLAN
     better = record_of(OTHER)
     assert store.put(better, OTHER)

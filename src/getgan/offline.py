@@ -6,6 +6,7 @@
   writes into .cache in the home folder and into the temporary folder. Here: ORT_DISABLE_TELEMETRY=1.
 - PyTorch: its exporter, and a network on the meta device, make an empty torchinductor_USER in the temporary
   folder, for which the user's name is asked of nscd. Here: the command line names a folder that is there.
+- TensorRT-RTX, which builds engines: nothing.
 - numpy, OpenCV, msgspec, Typer, onnx, onnxscript, safetensors, Pillow, pydicom: nothing.
 
 tests/test_nothing_leaves.py looks at every command for what the next version brings.
