@@ -12,6 +12,7 @@ from getgan import __version__
 from getgan.errors import ConfigError
 from getgan.printing import json_text
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.engines.rebuild import rebuild_for_next_start
 from getgan.runtime.media.camera import TIMEOUT_S
 from getgan.runtime.media.openers import Opener
 from getgan.runtime.media.outputs import VIEWS, Views, plan_output
@@ -114,7 +115,15 @@ def run_bundle(
                     "beside the output the source is shown whole, with the names that a screen may hold; "
                     "--region x,y,w,h shows a part"
                 )
+            # The record beside a recording names one engine, so that a new one waits for the next start.
+            rebuild = None
+            if source.live and options.backend in ("auto", "tensorrt") and options.device != "cpu":
+                rebuild = rebuild_for_next_start(session, bundle)
+            if rebuild is not None:
+                on_note(rebuild.why)
             summary = translate(source, sink, pipeline, on_progress=on_progress, on_failure=on_failure)
+            if rebuild is not None:
+                on_note(rebuild.said)
             return RunReport(str(bundle.path), bundle.sha256, str(output), session.info, summary)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,20 +14,23 @@ import pytest
 from backend_helpers import INSTALLED, needs_backend
 from bundle_helpers import make_bundle, sample
 from engine_helpers import PLACE, needs_rtx, record_of, two_precisions
+from frame_helpers import mjpeg_server
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
 from getgan.runtime.backends import Candidate, Engine, Graph
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.devices import Gpu, machine
+from getgan.runtime.devices import Gpu, Machine, machine
 from getgan.runtime.engines import builder
+from getgan.runtime.engines import rebuild as rebuild_module
 from getgan.runtime.engines.fingerprint import Fingerprint, Profile, Recipe, Settings
 from getgan.runtime.engines.gate import GateJob, judge, judge_elsewhere
 from getgan.runtime.engines.proof import Layer, layers_from_json, layers_from_log, prove
-from getgan.runtime.engines.rebuild import Rebuild, lost_engine, options_again
+from getgan.runtime.engines.rebuild import Rebuild, lost_engine, options_again, rebuild_for_next_start
 from getgan.runtime.engines.store import EngineRecord, EngineStore, Gate
 from getgan.runtime.pixels import tensor_from_images
+from getgan.runtime.run import RunOptions, run_bundle
 from getgan.runtime.session import BundleSession, open_session
 
 BOTH = (Profile(1, 32, 32), Profile(3, 32, 32))
@@ -198,15 +202,16 @@ WAY = Candidate("tensorrt", "cuda:0", "fp16")
 
 
 @pytest.fixture
-def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine that says it has a GPU, which it needs for no more than its name."""
     found = replace(machine(), gpus=(Gpu(0, NOW.gpu, 8192, NOW.driver, NOW.compute_capability),))
     monkeypatch.setattr(builder, "machine", lambda: found)
+    return found
 
 
 @needs_rtx
 @needs_backend
-def test_a_new_engine_takes_over_between_two_frames(swap: Swap, with_gpu: None) -> None:
+def test_a_new_engine_takes_over_between_two_frames(swap: Swap, with_gpu: Machine) -> None:
     """The build is real, the engine that takes over too; only the GPU that would run it is the CPU here."""
     bundle, store, record, session = swap
     images = tensor_from_images([sample()])
@@ -242,6 +247,45 @@ def test_a_new_engine_takes_over_between_two_frames(swap: Swap, with_gpu: None) 
 
 @needs_rtx
 @needs_backend
+def test_after_an_update_the_engine_is_built_for_the_next_start(
+    swap: Swap, with_gpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it real but the GPU's name; so the gate's process finds none, and the engine fails."""
+    bundle, store, record, session = swap
+    rebuild = rebuild_for_next_start(session, bundle, store)
+    assert rebuild is None  # a machine without a GPU needs no engine
+    monkeypatch.setattr(rebuild_module, "machine", lambda: with_gpu)
+    rebuild = rebuild_for_next_start(session, bundle, store)
+    assert rebuild is not None
+    assert "the NVIDIA driver was 540.1 and is 560.2" in rebuild.why
+    assert rebuild.wait(120) == "kept" and rebuild.said.startswith("the new engine failed: ")
+    assert store.read(record) == b"an engine"
+    session.run(tensor_from_images([sample()]))
+    session.close()
+
+
+@needs_rtx
+@needs_backend
+def test_a_camera_run_says_that_its_engine_is_built_again(
+    swap: Swap, with_gpu: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle, store, _, session = swap
+    session.close()
+    shutil.copytree(store.folder, EngineStore().folder)
+    try:
+        monkeypatch.setattr(rebuild_module, "machine", lambda: with_gpu)
+        notes: list[str] = []
+        with mjpeg_server(5) as url:
+            run_bundle(
+                bundle.path, url, tmp_path / "faces", RunOptions(precision="fp32"), on_note=notes.append
+            )
+    finally:
+        shutil.rmtree(EngineStore().folder)
+    assert [note for note in notes if "the NVIDIA driver was 540.1 and is 560.2" in note]
+
+
+@needs_rtx
+@needs_backend
 def test_an_engine_that_is_not_proven_takes_nothing_over(swap: Swap) -> None:
     bundle, store, record, session = swap
     before = session.info
@@ -258,7 +302,7 @@ def test_an_engine_that_is_not_proven_takes_nothing_over(swap: Swap) -> None:
 @needs_rtx
 @needs_backend
 def test_a_swap_that_fails_its_self_test_leaves_the_session_as_it_was(
-    swap: Swap, tmp_path: Path, with_gpu: None
+    swap: Swap, tmp_path: Path, with_gpu: Machine
 ) -> None:
     bundle, store, record, session = swap
     other = Bundle.open(make_bundle(tmp_path / "other", seed=9))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,8 @@ from engine_helpers import GRAPH, PLACE, record_of
 
 from getgan.errors import DeviceError, OutputError
 from getgan.runtime.cache import cache_folder
+from getgan.runtime.devices import Gpu, Machine, machine
+from getgan.runtime.doctor.engines import engines_check
 from getgan.runtime.engines import store as module
 from getgan.runtime.engines.fingerprint import Place, Settings, changed
 from getgan.runtime.engines.store import RECORD_NAME, EngineRecord, EngineStore, json_from_record
@@ -110,6 +113,27 @@ def test_a_failed_rebuild_leaves_the_last_good_engine(store: EngineStore) -> Non
     assert store.put(better, OTHER)
     assert store.find(GRAPH, PLACE) == better
     assert not plan_of(store, good).exists()
+
+
+def gpu_machine(*drivers: str) -> Machine:
+    gpus = tuple(Gpu(0, PLACE.gpu, 0, driver, PLACE.compute_capability) for driver in drivers)
+    return replace(machine(), gpus=gpus, gpus_note="" if gpus else "no NVIDIA driver")
+
+
+def test_the_doctor_says_what_passed_here(store: EngineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getgan.runtime.engines.fingerprint.cuda_version", lambda: PLACE.cuda)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    here, updated, none = gpu_machine(PLACE.driver), gpu_machine("560.1"), gpu_machine()
+    assert engines_check(here, store).status == "none"
+    store.put(record_of(OTHER, "not proven"), OTHER)
+    assert engines_check(here, store).found.endswith("none passed; the newest not proven: a test says so")
+    store.put(record_of(PLAN), PLAN)
+    found = engines_check(here, store)
+    assert (found.status, found.found) == ("ok", f"1 of 1 in {store.folder} passed here")
+    lost = engines_check(updated, store)
+    assert lost.status == "warn" and lost.repair == "getgan build BUNDLE"
+    assert lost.found.endswith("none here: the NVIDIA driver was 540.4.0 and is 560.1")
+    assert engines_check(none, store).found.endswith("none here: Orin is not here: no NVIDIA driver")
 
 
 # --- faults ---------------------------------------------------------------------------------------------

@@ -7,18 +7,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from getgan.errors import GetganError
+from getgan.errors import DeviceError, GetganError
 from getgan.runtime.backends import Candidate, Engine, Unsuitable
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.engines.builder import BuildOptions, Tell, build_engine
-from getgan.runtime.engines.fingerprint import Place, Recipe, changed
+from getgan.runtime.devices import machine
+from getgan.runtime.engines.adapter import TensorRt
+from getgan.runtime.engines.builder import BuildOptions, build_engine
+from getgan.runtime.engines.fingerprint import Place, Recipe, changed, gpu_of, place_of
 from getgan.runtime.engines.gate import Judge, judge_elsewhere
 from getgan.runtime.engines.store import EngineRecord, EngineStore
 from getgan.runtime.session import BundleSession
 
 NICE = 10  # frames go first
 
-State = Literal["building", "swapped", "kept"]
+State = Literal["building", "built", "swapped", "kept"]
 Open = Callable[[EngineRecord], Engine]
 
 
@@ -57,7 +59,7 @@ def options_again(recipe: Recipe, place: Place, device: str) -> BuildOptions:
 
 
 class Rebuild:
-    """A build in the background whose engine takes over between two frames, if it passes.
+    """A build in the background, whose engine takes over between two frames if it passes.
 
     The session's engine goes on until then, and stays where anything fails. The record and the engine from
     before stay in the store as well, should the update be taken back.
@@ -71,20 +73,22 @@ class Rebuild:
         now: Place,
         candidate: Candidate,
         store: EngineStore,
-        open_engine: Open,
-        tell: Tell = lambda progress: None,
+        open_engine: Open | None,
         judge: Judge = judge_elsewhere,
     ) -> None:
-        """Starts at once. now: this machine and the library's version. open_engine: opens one that passed."""
+        """Starts at once. now: this machine and the library's version.
+
+        open_engine: opens one that passed, for the session; None = it is built for the next start.
+        """
         what = changed(lost.fingerprint.place, now)
         self.why = f"{what}: the engine is built again; until then it runs with {session.info.version}"
         self.state: State = "building"
-        self.said = ""  # how it ended
+        self.said = "the engine is not built yet: getgan build BUNDLE"  # how it ended
         self._session = session
         self._candidate = candidate
         self._open = open_engine
         options = options_again(lost.fingerprint.recipe, now, candidate.device)
-        self._build = partial(build_engine, bundle, options, store, tell, judge)
+        self._build = partial(build_engine, bundle, options, store, judge=judge)
         self._thread = threading.Thread(target=self._run, name="getgan-rebuild", daemon=True)
         self._thread.start()
 
@@ -95,17 +99,43 @@ class Rebuild:
 
     def _run(self) -> None:
         try:
-            record = self._build()
-            if not record.passed:
-                self.said = f"the new engine {record.gate.verdict}: {record.gate.why}"
-                self.state = "kept"
-                return
-            engine = self._open(record)
-            why = f"{self._candidate} was built again and passed"
-            self._session.replace(engine, self._candidate, why)
+            self.said, self.state = self._outcome()
         except (GetganError, Unsuitable, OSError) as error:
-            self.said = f"the engine could not be built again: {error}"
-            self.state = "kept"
-        else:
-            self.said = why
-            self.state = "swapped"
+            self.said, self.state = f"the engine could not be built again: {error}", "kept"
+
+    def _outcome(self) -> tuple[str, State]:
+        record = self._build()
+        if not record.passed:
+            return f"the new engine {record.gate.verdict}: {record.gate.why}", "kept"
+        if self._open is None:
+            return "the engine was built again and passed; the next start takes it", "built"
+        why = f"{self._candidate} was built again and passed"
+        self._session.replace(self._open(record), self._candidate, why)
+        return why, "swapped"
+
+
+def rebuild_for_next_start(
+    session: BundleSession, bundle: Bundle, store: EngineStore | None = None, device: str = "cuda:0"
+) -> Rebuild | None:
+    """Build a bundle's engine again if this machine had one, and an update took it; None = nothing to do."""
+    try:
+        store = EngineStore() if store is None else store
+    except DeviceError:  # others could put engines there; the doctor says so, and the session needs none
+        return None
+    records = [record for record in store.records() if record.passed]
+    gpu = gpu_of(machine(), device) if records else None
+    if gpu is None:
+        return None
+    manifest = bundle.manifest
+    graphs = tuple(manifest.files[variant.graph].sha256 for variant in manifest.variants)
+    for flavour in {record.fingerprint.place.flavour: None for record in records}:
+        try:
+            now = place_of(flavour, TensorRt(flavour).version, gpu)
+        except (Unsuitable, DeviceError):
+            continue
+        lost = lost_engine(store, graphs, now)
+        if lost is not None:
+            variant = manifest.variant(lost.fingerprint.recipe.variant)
+            candidate = Candidate("tensorrt", device, variant.precision)
+            return Rebuild(session, bundle, lost, now, candidate, store, open_engine=None)
+    return None
