@@ -118,13 +118,17 @@ def run_bundle(
             # The record beside a recording names one engine, so that a new one waits for the next start.
             rebuild = None
             if source.live and options.backend in ("auto", "tensorrt") and options.device != "cpu":
-                rebuild = rebuild_for_next_start(session, bundle)
+                rebuild = rebuild_for_next_start(session, bundle, device=_gpu_of(options.device))
             if rebuild is not None:
                 on_note(rebuild.why)
             summary = translate(source, sink, pipeline, on_progress=on_progress, on_failure=on_failure)
             if rebuild is not None:
                 on_note(rebuild.said)
             return RunReport(str(bundle.path), bundle.sha256, str(output), session.info, summary)
+
+
+def _gpu_of(device: str) -> str:
+    return device if device.startswith("cuda:") else "cuda:0"
 
 
 def recipe_of(bundle: Bundle, session: SessionInfo, pipeline: Pipeline, region: str = "") -> Recipe:

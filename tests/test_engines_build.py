@@ -85,6 +85,12 @@ def test_each_compute_capability_is_another_engine(rtx: TensorRt) -> None:
     assert len(set(plans.values())) == 3
 
 
+@pytest.mark.parametrize("level", [0, 5])
+def test_the_ends_of_the_ladder_are_taken(rtx: TensorRt, level: int) -> None:
+    settings = Settings(workspace_mb=memory_module.LEAST_WORKSPACE_MB, optimization_level=level)
+    assert prove(rtx.build(network(half=True), ONE, settings).layers, "fp16", "build log").share == 1.0
+
+
 def test_each_shape_is_a_profile(rtx: TensorRt) -> None:
     shapes = profiles_of(Contract(size=32, min_size=8, multiple_of=4), ("32x32", "40x24"), (1, 4))
     assert [str(shape) for shape in shapes] == ["1 x 32x32", "1 x 40x24", "4 x 32x32", "4 x 40x24"]
@@ -368,6 +374,16 @@ def test_a_build_that_is_killed_leaves_the_store_as_it_was(bundle: Bundle, store
         os.utime(path, (1, 1))
     assert build_engine(bundle, QUICK, store).sha256 == good.sha256
     assert left_behind(store) == before
+
+
+def test_ctrl_c_ends_a_build_and_leaves_nothing(bundle: Bundle, store: EngineStore) -> None:
+    process = build_process(bundle, store, "--batch", "1,2,3,4,5,6,7,8")
+    while not children(process.pid):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, said.splitlines()[-1]) == (130, "getgan: stopped")
+    assert left_behind(store) == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are found in /proc")

@@ -87,6 +87,8 @@ def test_another_graph_has_no_engine(store: EngineStore) -> None:
     store.put(record_of(PLAN), PLAN)
     assert store.find("0" * 64, PLACE) is None
     assert store.why_none("0" * 64, PLACE) == f"{store.folder} holds no engine of it"
+    store.put(record_of(PLAN, "not proven", NEW_DRIVER, "0" * 64), PLAN)
+    assert store.why_none("0" * 64, PLACE) == "its engine not proven: a test says so"
 
 
 def test_every_field_of_the_fingerprint_is_in_the_key() -> None:

@@ -187,6 +187,8 @@ class TensorRt:
             config.hardware_compatibility_level = level
         if settings.version_compatible:
             config.set_flag(self._member("BuilderFlag", "VERSION_COMPATIBLE"))
+            # Else the engine brings a library along, which runs only if code from engines is allowed to.
+            config.set_flag(self._member("BuilderFlag", "EXCLUDE_LEAN_RUNTIME"))
         if settings.dla is not None:
             cores = int(builder.num_DLA_cores)
             if not 0 <= settings.dla < cores:

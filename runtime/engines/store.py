@@ -109,6 +109,8 @@ class EngineStore:
         passed = [r for r in of_graph if r.passed and r.fingerprint.place.flavour == place.flavour]
         if passed:
             return f"its engine is for another place: {changed(passed[0].fingerprint.place, place)}"
+        if of_graph:
+            return f"its engine {of_graph[0].gate.verdict}: {of_graph[0].gate.why}"
         return f"{self.folder} holds no engine of it"
 
     def read(self, record: EngineRecord) -> bytes:
