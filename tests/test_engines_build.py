@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -317,6 +318,24 @@ def test_an_fp32_graph_under_the_name_fp16_is_caught(bundle: Bundle, store: Engi
 
 def left_behind(store: EngineStore) -> list[str]:
     return [str(path) for path in store.folder.rglob("*") if path.is_file()]
+
+
+def test_without_space_a_build_is_one_sentence_and_leaves_nothing(bundle: Bundle, store: EngineStore) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # the child inherits it
+    try:
+        with pytest.raises(DeviceError, match=r"cannot write .*: File too large; free space there"):
+            build_engine(bundle, QUICK, store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert left_behind(store) == []
+
+
+def test_a_store_that_cannot_be_written_is_one_line(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = getgan("build", bundle.path, "--store", tmp_path / "file" / "engines", "--size", "32x32")
+    assert done.returncode == 1
+    assert "name another folder with --store" in one_line(done)
 
 
 # --- a build that dies ----------------------------------------------------------------------------------

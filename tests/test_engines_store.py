@@ -387,6 +387,30 @@ def test_old_engines_go_once_a_new_one_passed(store: EngineStore) -> None:
     assert [path.name for path in store.folder.iterdir()] == [new.fingerprint.key]
 
 
+def test_what_is_being_built_is_not_removed(store: EngineStore) -> None:
+    failed = record_of(PLAN, "failed")
+    store.put(failed, PLAN)
+    command = [sys.executable, "-c", LOCKER, str(store.folder), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"locked\n"
+        trial = store.folder / failed.fingerprint.key / ".getgan-0123456789abcdef.tmp"
+        trial.write_bytes(PLAN)  # an engine in front of its gate
+        os.utime(trial, (1, 1))
+        assert store.remove_old((PLACE,)) == ()
+        assert trial.exists()
+        other.kill()
+    assert store.remove_old((PLACE,)) == (failed,)
+    assert list(store.folder.iterdir()) == []
+
+
+def test_the_times_of_another_place_go(store: EngineStore) -> None:
+    store.put(record_of(PLAN), PLAN)
+    for place in (PLACE, NEW_DRIVER):
+        store.timings(place).write_bytes(b"times")
+    store.remove_old((NEW_DRIVER,))
+    assert not store.timings(PLACE).exists() and store.timings(NEW_DRIVER).exists()
+
+
 def test_a_full_store_says_how_to_make_room(store: EngineStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ENGINES", 2)
     for number in "01":

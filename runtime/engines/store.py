@@ -36,6 +36,7 @@ KEEP_OUT = 0o077  # what nobody else may do with the store: an engine is code th
 Verdict = Literal["passed", "failed", "not proven"]
 
 _KEY = re.compile(r"[0-9a-f]{32}")
+_TIMINGS = re.compile(r"[0-9a-f]{32}\.timings")
 _PLAN = re.compile(r"[0-9a-f]{64}\.plan")
 
 
@@ -149,49 +150,53 @@ class EngineStore:
         self._remove_strays(record.fingerprint.key)
         return True
 
-    def remove(self, record: EngineRecord) -> None:
-        """Forget an engine; its record goes first."""
-        folder = self.folder / record.fingerprint.key
-        with contextlib.suppress(FileNotFoundError):
-            (folder / RECORD_NAME).unlink()
-        shutil.rmtree(folder, ignore_errors=True)
-
     def remove_old(self, now: tuple[Place, ...]) -> tuple[EngineRecord, ...]:
         """Remove and give the engines that nothing here will run; what interrupted writers left goes as well.
 
         That is an engine that failed, and one of another place once the same graph has one that passed in one
-        of `now`: until then it is the last good one, should an update be taken back.
+        of `now`: until then it is the last good one, should an update be taken back. One that is being built
+        stays.
         """
         records = self.records()
-        good = {
-            (r.fingerprint.recipe.graph, r.fingerprint.place.flavour)
-            for r in records
-            if r.passed and r.fingerprint.place in now
+        good = {_line(record) for record in records if record.passed and record.fingerprint.place in now}
+        old = {
+            record.fingerprint.key
+            for record in records
+            if record.gate.verdict == "failed"
+            or (record.fingerprint.place not in now and _line(record) in good)
         }
-        old = tuple(
-            r
-            for r in records
-            if r.gate.verdict == "failed"
-            or (
-                r.fingerprint.place not in now
-                and (r.fingerprint.recipe.graph, r.fingerprint.place.flavour) in good
-            )
-        )
-        for record in old:
-            self.remove(record)
+        removed: list[str] = []
         for key in self._keys():
-            self._remove_strays(key)
-        return old
+            with contextlib.suppress(DeviceError, OSError), self._locked(self.folder / key):
+                if key in old:
+                    # The record first: without one there is no engine.
+                    (self.folder / key / RECORD_NAME).unlink()
+                    shutil.rmtree(self.folder / key)
+                    removed.append(key)
+                else:
+                    self._remove_strays(key)
+        timings = {self.timings(place).name for place in now}
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self.folder):
+                if _TIMINGS.fullmatch(entry.name) and entry.name not in timings:
+                    os.unlink(entry.path)
+        return tuple(record for record in records if record.fingerprint.key in removed)
 
     @contextmanager
     def locked(self, fingerprint: Fingerprint) -> Iterator[Path]:
         """The folder, for one builder at a time: DeviceError if another process has it."""
         folder = self.make_folder(fingerprint.key)
+        with self._locked(folder):
+            yield folder
+
+    @staticmethod
+    @contextmanager
+    def _locked(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             if not try_lock(descriptor):
                 raise DeviceError(f"another process builds this engine ({folder}); wait for it")
-            yield folder
+            yield
         finally:
             os.close(descriptor)
 
@@ -276,6 +281,11 @@ def read_engine(path: Path, size: int, sha256: str) -> bytes:
         wanted = f"{size:,} with {sha256[:12]}"
         raise DeviceError(f"{path} is damaged or was altered: {what}, wanted {wanted}; {again}")
     return data
+
+
+def _line(record: EngineRecord) -> tuple[str, str]:
+    """What engines have in common that follow each other."""
+    return (record.fingerprint.recipe.graph, record.fingerprint.place.flavour)
 
 
 def json_from_record(record: EngineRecord) -> bytes:
