@@ -18,7 +18,7 @@ from frame_helpers import mjpeg_server
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
-from getgan.runtime.backends import Candidate, Engine, Graph
+from getgan.runtime.backends import Candidate, Engine, Frames, Graph
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import Gpu, Machine, machine
@@ -71,7 +71,8 @@ def test_an_engine_that_is_wrong_in_a_batch_only_fails(tmp_path: Path) -> None:
     bundle = Bundle.open(two_precisions(tmp_path / "bundle"))
 
     class Wrong:
-        version, threads = "wrong", 1
+        version, threads, preferred_batch = "wrong", 1, 1
+        frames: Frames = "float32"
 
         def __init__(self) -> None:
             self._right = cpu_engine(bundle)

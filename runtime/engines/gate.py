@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError, GetganError
-from getgan.runtime.backends import Engine, Unsuitable
+from getgan.runtime.backends import EXTENT, Engine, Frames, Unsuitable
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.child import run_child
 from getgan.runtime.engines.adapter import TensorRt
@@ -88,8 +88,10 @@ class _Batched:
         self._batch = batch
         self.version = engine.version
         self.threads = engine.threads
+        self.frames = engine.frames
+        self.preferred_batch = batch
 
-    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """See Engine; one picture."""
         found = self._engine.infer(np.repeat(images, self._batch, axis=0))
         if any(len(array) != self._batch for array in found.values()):
@@ -109,16 +111,19 @@ class _OnTrial:
     """An engine that the store does not have yet."""
 
     threads = 0
+    preferred_batch = 1
 
     def __init__(self, job: GateJob, outputs: tuple[str, ...]) -> None:
         library = TensorRt(job.flavour)
         plan = read_engine(Path(job.plan), job.bytes, job.sha256)
         self.version = library.title
-        self._outputs = outputs
         load = importlib.import_module("getgan.runtime.engines.runner").load
         self._runner: Any = load(library, plan, int(job.device.removeprefix("cuda:")), job.profiles)
+        takes_frames = self._runner.input.dtype == np.uint8
+        self.frames: Frames = "uint8" if takes_frames else "float32"
+        self._outputs = (*outputs, EXTENT) if takes_frames else outputs
 
-    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """See Engine."""
         found = self._runner.infer(images)
         return {name: found[name] for name in self._outputs}
