@@ -45,6 +45,29 @@ def cpu_engine(bundle: Bundle, name: str = "fp32") -> Engine:
     return backend_of(candidate).open(graph, candidate, 1)
 
 
+class Spoiled:
+    """A real engine, some of whose pictures come out inverted."""
+
+    version, threads, preferred_batch = "spoiled", 1, 1
+    frames: Frames = "float32"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._right = cpu_engine(bundle)
+
+    def wrong(self, images: NDArray[np.float32]) -> bool:
+        raise NotImplementedError
+
+    def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        found = self._right.infer(images)
+        return {name: -array if self.wrong(images) else array for name, array in found.items()}
+
+    def ran_on(self) -> str:
+        return self._right.ran_on()
+
+    def close(self) -> None:
+        self._right.close()
+
+
 # --- the gate -------------------------------------------------------------------------------------------
 
 
@@ -70,26 +93,32 @@ def test_an_engine_that_is_wrong_in_a_batch_only_fails(tmp_path: Path) -> None:
     """As a library that mixes up a batch's pictures; one alone is right."""
     bundle = Bundle.open(two_precisions(tmp_path / "bundle"))
 
-    class Wrong:
-        version, threads, preferred_batch = "wrong", 1, 1
-        frames: Frames = "float32"
-
-        def __init__(self) -> None:
-            self._right = cpu_engine(bundle)
-
-        def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-            found = self._right.infer(images)
-            return {name: array if len(array) == 1 else -array for name, array in found.items()}
-
-        def ran_on(self) -> str:
-            return self._right.ran_on()
-
-        def close(self) -> None:
-            self._right.close()
+    class Wrong(Spoiled):
+        def wrong(self, images: NDArray[np.float32]) -> bool:
+            return len(images) > 1
 
     variant = bundle.manifest.variant("fp32")
-    assert judge(bundle, variant, Wrong(), BOTH[:1]).verdict == "passed"
-    assert judge(bundle, variant, Wrong(), BOTH).verdict == "failed"
+    assert judge(bundle, variant, Wrong(bundle), BOTH[:1]).verdict == "passed"
+    assert judge(bundle, variant, Wrong(bundle), BOTH).verdict == "failed"
+
+
+@needs_backend
+def test_a_shape_without_a_golden_image_is_compared_with_the_cpu(tmp_path: Path) -> None:
+    bundle = Bundle.open(two_precisions(tmp_path / "bundle"))
+    variant, shapes = bundle.manifest.variant("fp32"), (*BOTH, Profile(2, 24, 40))
+    with open_session(bundle, device="cpu", precision="fp32") as session:
+        gate = judge(bundle, variant, cpu_engine(bundle), shapes, session.translate)
+        assert gate.verdict == "passed" and gate.why.endswith(", and 1 other shapes as on the CPU")
+        assert [seen.image for seen in gate.images] == ["face", "noise", "face as 2 x 40x24"]
+
+        class Wrong(Spoiled):
+            def wrong(self, images: NDArray[np.float32]) -> bool:
+                return images.shape[2:] == (24, 40)
+
+        gate = judge(bundle, variant, Wrong(bundle), shapes, session.translate)
+        assert gate.verdict == "failed" and "shape 2 x 40x24 comes out differently" in gate.why
+    gate = judge(bundle, variant, cpu_engine(bundle), shapes)
+    assert gate.verdict == "passed" and "1 other shapes are not judged" in gate.why
 
 
 @needs_backend

@@ -19,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError, GetganError
+from getgan.runtime.answers import Answers, answers_of
 from getgan.runtime.backends import EXTENT, Engine, Frames, Unsuitable
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.child import run_child
 from getgan.runtime.engines.adapter import TensorRt
 from getgan.runtime.engines.fingerprint import Flavour, Profile
 from getgan.runtime.engines.store import Gate, GoldenFigures, read_engine
+from getgan.runtime.geometry import resize
 from getgan.runtime.manifest import Record, Variant
+from getgan.runtime.quality import difference, limits_elsewhere, missed
 from getgan.runtime.selftest import GoldenPair, golden_of, self_test
 
 END_S = 600.0  # TensorRT-RTX compiles its kernels for each shape when it first runs
@@ -45,6 +48,7 @@ class GateJob(Record, frozen=True):
 
 
 Judge = Callable[[GateJob], Gate]
+Translate = Callable[[NDArray[np.uint8]], Answers]
 
 
 def judge_elsewhere(job: GateJob) -> Gate:
@@ -55,23 +59,59 @@ def judge_elsewhere(job: GateJob) -> Gate:
     return msgspec.json.decode(ended.last, type=Gate)
 
 
-def judge(bundle: Bundle, variant: Variant, engine: Engine, profiles: tuple[Profile, ...]) -> Gate:
-    """Translate each golden image in every batch that the engine has for its size."""
+def judge(
+    bundle: Bundle,
+    variant: Variant,
+    engine: Engine,
+    profiles: tuple[Profile, ...],
+    reference: Translate | None = None,
+) -> Gate:
+    """Translate each golden image in every batch that the engine has for its size, and what else it takes.
+
+    No golden image has the other shapes: there the first one is resized, and `reference` (the bundle on the
+    CPU) says what is right. Without it they are not judged, and the verdict says so.
+    """
     figures: list[GoldenFigures] = []
+    pairs = [golden_of(bundle, index) for index in range(len(bundle.manifest.golden))]
+    sizes = {pair.input.shape[:2] for pair in pairs}
+    others = [shape for shape in profiles if (shape.height, shape.width) not in sizes]
     try:
-        for index, golden in enumerate(bundle.manifest.golden):
-            pair = golden_of(bundle, index)
+        for pair in pairs:
             batches = batches_for(pair, profiles)
             if not batches:
                 size = f"{pair.input.shape[1]}x{pair.input.shape[0]}"
                 return Gate("failed", f"it takes no golden image ({size}), so nothing tells what it gives")
             for batch in batches:
                 found = self_test(_Batched(engine, batch), pair, variant)[1]
-            psnr = None if math.isinf(found.psnr) else found.psnr
-            figures.append(GoldenFigures(golden.name, found.max_levels, psnr, found.ssim))
+            figures.append(_figures(pair.name, found.max_levels, found.psnr, found.ssim))
+        if reference is not None:
+            figures += [_compared(engine, shape, pairs[0], variant, reference) for shape in others]
     except (GetganError, Unsuitable) as error:
         return Gate("failed", str(error), tuple(figures))
-    return Gate("passed", f"{len(figures)} golden images come out as the exporter's", tuple(figures))
+    why = f"{len(pairs)} golden images come out as the exporter's"
+    if others and reference is None:
+        why += f"; {len(others)} other shapes are not judged: no backend runs on this CPU to compare with"
+    elif others:
+        why += f", and {len(others)} other shapes as on the CPU"
+    return Gate("passed", why, tuple(figures))
+
+
+def _compared(
+    engine: Engine, shape: Profile, pair: GoldenPair, variant: Variant, reference: Translate
+) -> GoldenFigures:
+    """DeviceError if the engine and the reference give different pictures."""
+    frames = resize(pair.input, shape.height, shape.width)[None]
+    answers, right = answers_of(_Batched(engine, shape.batch), frames, pair.range), reference(frames)
+    if fault := answers.faults[0] or right.faults[0]:
+        raise DeviceError(f"shape {shape}: {fault}")
+    found = difference(answers.faces[0], right.faces[0])
+    if wrong := missed(limits_elsewhere(variant.figures), found):
+        raise DeviceError(f"shape {shape} comes out differently on the CPU: {', '.join(wrong)}")
+    return _figures(f"{pair.name} as {shape}", found.max_levels, found.psnr, found.ssim)
+
+
+def _figures(name: str, max_levels: int, psnr: float, ssim: float) -> GoldenFigures:
+    return GoldenFigures(name, max_levels, None if math.isinf(psnr) else psnr, ssim)
 
 
 def batches_for(pair: GoldenPair, profiles: tuple[Profile, ...]) -> tuple[int, ...]:
@@ -139,10 +179,18 @@ class _OnTrial:
 
 def judge_here(job: GateJob) -> Gate:
     """The same in this process."""
+    from getgan.runtime.session import open_session
+
     try:
         bundle = Bundle.open(Path(job.bundle))
         engine = _OnTrial(job, bundle.manifest.outputs)
-        return judge(bundle, bundle.manifest.variant(job.variant), engine, job.profiles)
+        variant = bundle.manifest.variant(job.variant)
+        try:
+            session = open_session(bundle, device="cpu")
+        except DeviceError:
+            return judge(bundle, variant, engine, job.profiles)
+        with session:
+            return judge(bundle, variant, engine, job.profiles, session.translate)
     except (GetganError, Unsuitable) as error:
         return Gate("failed", str(error))
 
