@@ -207,7 +207,7 @@ def test_without_a_gpu_an_engine_is_built_proven_by_its_log_and_never_loaded(
     assert record.proof.multiplying == {"Half": 3} and record.proof.source == "build log"
     assert record.gate.verdict == "not proven" and "no NVIDIA GPU here to prove it on" in record.gate.why
     assert store.records() == (record,)
-    with pytest.raises(DeviceError, match="not proven here"):
+    with pytest.raises(DeviceError, match="is not proven: no NVIDIA GPU here"):
         store.read(record)
     again = build_engine(bundle, QUICK, store)
     assert again.sha256 == record.sha256

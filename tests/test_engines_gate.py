@@ -288,7 +288,7 @@ def test_after_an_update_the_engine_is_built_for_the_next_start(
     rebuild = rebuild_for_next_start(session, bundle, store)
     assert rebuild is not None
     assert "the NVIDIA driver was 540.1 and is 560.2" in rebuild.why
-    assert rebuild.wait(120) == "kept" and rebuild.said.startswith("the new engine failed: ")
+    assert rebuild.wait(120) == "kept" and rebuild.said.startswith("the new engine failed its gate: ")
     assert store.read(record) == b"an engine"
     session.run(tensor_from_images([sample()]))
     session.close()
@@ -323,7 +323,7 @@ def test_an_engine_that_is_not_proven_takes_nothing_over(swap: Swap) -> None:
         session, bundle, record, NOW, WAY, store, open_engine=lambda built: pytest.fail("it was opened")
     )
     assert rebuild.wait(120) == "kept"
-    assert "the new engine not proven: no NVIDIA GPU here" in rebuild.said
+    assert "the new engine is not proven: no NVIDIA GPU here" in rebuild.said
     assert session.info == before
     session.run(tensor_from_images([sample()]))
     session.close()

@@ -51,14 +51,16 @@ def test_a_passed_engine_comes_back_byte_for_byte(store: EngineStore) -> None:
     assert again.read(record) == PLAN
 
 
-@pytest.mark.parametrize("verdict", ["failed", "not proven"])
-def test_no_other_one_is_handed_out(store: EngineStore, verdict: module.Verdict) -> None:
+@pytest.mark.parametrize(
+    ("verdict", "words"), [("failed", "failed its gate"), ("not proven", "is not proven")]
+)
+def test_no_other_one_is_handed_out(store: EngineStore, verdict: module.Verdict, words: str) -> None:
     record = record_of(PLAN, verdict)
     store.put(record, PLAN)
     assert store.get(record.fingerprint) == record
     assert store.find(GRAPH, PLACE) is None
-    assert store.why_none(GRAPH, PLACE) == f"its engine {verdict}: a test says so"
-    with pytest.raises(DeviceError, match=f"{verdict} here; an engine runs once it passed"):
+    assert store.why_none(GRAPH, PLACE) == f"its engine {words}: a test says so"
+    with pytest.raises(DeviceError, match=f"{words}: a test says so; an engine runs once it passed"):
         store.read(record)
 
 
@@ -88,7 +90,7 @@ def test_another_graph_has_no_engine(store: EngineStore) -> None:
     assert store.find("0" * 64, PLACE) is None
     assert store.why_none("0" * 64, PLACE) == f"{store.folder} holds no engine of it"
     store.put(record_of(PLAN, "not proven", NEW_DRIVER, "0" * 64), PLAN)
-    assert store.why_none("0" * 64, PLACE) == "its engine not proven: a test says so"
+    assert store.why_none("0" * 64, PLACE) == "its engine is not proven: a test says so"
 
 
 def test_every_field_of_the_fingerprint_is_in_the_key() -> None:
@@ -128,7 +130,7 @@ def test_the_doctor_says_what_passed_here(store: EngineStore, monkeypatch: pytes
     here, updated, none = gpu_machine(PLACE.driver), gpu_machine("560.1"), gpu_machine()
     assert engines_check(here, store).status == "none"
     store.put(record_of(OTHER, "not proven"), OTHER)
-    assert engines_check(here, store).found.endswith("none passed; the newest not proven: a test says so")
+    assert engines_check(here, store).found.endswith("none passed; the newest is not proven: a test says so")
     store.put(record_of(PLAN), PLAN)
     found = engines_check(here, store)
     assert (found.status, found.found) == ("ok", f"1 of 1 in {store.folder} passed here")

@@ -22,11 +22,9 @@ def engines_check(machine: Machine, store: EngineStore | None = None) -> Check:
     if not records:
         return Check("engines", "none", f"{store.folder} holds none; TensorRT runs no other: {BUILD}")
     if not passed:
-        newest = records[0].gate
-        found = (
-            f"{len(records)} in {store.folder}, and none passed; the newest {newest.verdict}: {newest.why}"
-        )
-        return Check("engines", "none" if newest.verdict == "not proven" else "warn", found)
+        newest = records[0]
+        found = f"{len(records)} in {store.folder}, none passed; the newest {newest.state}"
+        return Check("engines", "warn" if newest.gate.verdict == "failed" else "none", found)
     reasons: list[str] = []
     here = 0
     for record in passed:

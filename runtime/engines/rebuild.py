@@ -106,7 +106,7 @@ class Rebuild:
     def _outcome(self) -> tuple[str, State]:
         record = self._build()
         if not record.passed:
-            return f"the new engine {record.gate.verdict}: {record.gate.why}", "kept"
+            return f"the new engine {record.state}", "kept"
         if self._open is None:
             return "the engine was built again and passed; the next start takes it", "built"
         why = f"{self._candidate} was built again and passed"

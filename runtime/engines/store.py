@@ -78,6 +78,12 @@ class EngineRecord(Record, frozen=True, kw_only=True):
         """Whether it may ever be loaded."""
         return self.gate.verdict == "passed"
 
+    @property
+    def state(self) -> str:
+        """How its gate ended, after "the engine": "failed its gate: 3 levels"."""
+        words = {"passed": "passed", "failed": "failed its gate", "not proven": "is not proven"}
+        return f"{words[self.gate.verdict]}: {self.gate.why}"
+
 
 class EngineStore:
     """A folder of engines that belongs to this user alone; it is made when the first engine is written."""
@@ -106,12 +112,12 @@ class EngineStore:
         of_graph = [r for r in self.records() if r.fingerprint.recipe.graph == graph]
         here = [r for r in of_graph if r.fingerprint.place == place]
         if here:
-            return f"its engine {here[0].gate.verdict}: {here[0].gate.why}"
+            return f"its engine {here[0].state}"
         passed = [r for r in of_graph if r.passed and r.fingerprint.place.flavour == place.flavour]
         if passed:
             return f"its engine is for another place: {changed(passed[0].fingerprint.place, place)}"
         if of_graph:
-            return f"its engine {of_graph[0].gate.verdict}: {of_graph[0].gate.why}"
+            return f"its engine {of_graph[0].state}"
         return f"{self.folder} holds no engine of it"
 
     def read(self, record: EngineRecord) -> bytes:
@@ -120,9 +126,7 @@ class EngineStore:
         DeviceError for any but a passed record, and for bytes that are not the proven ones.
         """
         if not record.passed:
-            raise DeviceError(
-                f"{self._plan(record)}: {record.gate.verdict} here; an engine runs once it passed"
-            )
+            raise DeviceError(f"{self._plan(record)} {record.state}; an engine runs once it passed")
         path = self._plan(record)
         self._check(path.parent)
         return read_engine(path, record.bytes, record.sha256)
