@@ -17,7 +17,7 @@ from getgan.runtime.engines.proof import prove
 
 pytestmark = needs_rtx
 
-TINY = {"ngf": 2, "blocks": 1}
+TINY = {"ngf": 2, "blocks": 1, "depth": 5}
 
 
 def net_of(architecture: type[Generator]) -> str:
