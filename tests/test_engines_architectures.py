@@ -37,9 +37,7 @@ def test_every_architecture_becomes_an_engine(architecture: type[Generator]) -> 
     rtx, shapes = TensorRt("tensorrt-rtx"), (Profile(1, size, size),)
     full = exported(name)
     wide = rtx.build(full.data, shapes, Settings(compute_capabilities=("SM86",)))
-    half = rtx.build(
-        fp16_from_fp32(full).model.data, shapes, Settings(compute_capabilities=("SM86", "SM120"))
-    )
+    half = rtx.build(fp16_from_fp32(full).data, shapes, Settings(compute_capabilities=("SM86", "SM120")))
     assert prove(wide.layers, "fp32", "build log").share == 1.0
     # The first convolution stays in fp32, and these nets have few.
     assert prove(half.layers, "fp16", "build log").share > 0.6

@@ -18,7 +18,7 @@ from frame_helpers import mjpeg_server
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
-from getgan.runtime.backends import Candidate, Engine, Frames, Graph
+from getgan.runtime.backends import Candidate, Engine, Graph
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import Gpu, Machine, machine
@@ -29,6 +29,7 @@ from getgan.runtime.engines.gate import GateJob, judge, judge_elsewhere
 from getgan.runtime.engines.proof import Layer, layers_from_json, layers_from_log, prove
 from getgan.runtime.engines.rebuild import Rebuild, lost_engine, options_again, rebuild_for_next_start
 from getgan.runtime.engines.store import EngineRecord, EngineStore, Gate
+from getgan.runtime.manifest import Frames
 from getgan.runtime.pixels import tensor_from_images
 from getgan.runtime.run import RunOptions, run_bundle
 from getgan.runtime.session import BundleSession, open_session

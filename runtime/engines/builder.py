@@ -144,7 +144,7 @@ def plan_build(bundle: Bundle, options: BuildOptions, this: Machine) -> Plan:
         note = f"it is built for {', '.join(targets)}, and the GPU here has {gpu.compute_capability}"
     place: Place = place_of(flavour, library.version, None if note else gpu)
     file = bundle.manifest.files[variant.graph]
-    recipe = Recipe(file.sha256, variant.precision, profiles, options.settings)
+    recipe = Recipe(file.sha256, variant.name, profiles, options.settings)
     return Plan(Fingerprint(place, recipe), variant, note, file.bytes)
 
 
@@ -176,12 +176,12 @@ def _flavour(target: str, gpu: bool) -> Flavour:
 def _variant(bundle: Bundle, name: str) -> Variant:
     if name != "auto":
         variant = bundle.manifest.variant(name)
-        if variant.precision == "bf16":
+        if variant.hint == "bf16":
             raise UsageError(
                 "found precision bf16, a way to run the fp32 graph on a CPU; wanted fp16 or fp32"
             )
         return variant
-    names = [variant.precision for variant in bundle.manifest.variants]
+    names = [variant.name for variant in bundle.manifest.variants]
     best = next((each for each in VARIANTS if each in names), None)
     if best is None:
         raise DeviceError(f"the bundle holds {', '.join(names)}; wanted one of {', '.join(VARIANTS)}")
@@ -198,7 +198,7 @@ def _built(
         job = Job(
             bundle=str(bundle.path.absolute()),
             graph=plan.variant.graph,
-            precision=plan.variant.precision,
+            precision=plan.variant.hint,
             flavour=place.flavour,
             profiles=recipe.profiles,
             settings=settings,

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from getgan.errors import DeviceError, GetganError
 from getgan.runtime.answers import Answers, answers_of
-from getgan.runtime.backends import EXTENT, Engine, Frames, Unsuitable
+from getgan.runtime.backends import Engine, Unsuitable
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.child import run_child
 from getgan.runtime.engines.adapter import TensorRt
 from getgan.runtime.engines.fingerprint import Flavour, Profile
 from getgan.runtime.engines.store import Gate, GoldenFigures, read_engine
 from getgan.runtime.geometry import resize
-from getgan.runtime.manifest import Record, Variant
+from getgan.runtime.manifest import Frames, Record, Variant
 from getgan.runtime.quality import difference, limits_elsewhere, missed
 from getgan.runtime.selftest import GoldenPair, golden_of, self_test
 
@@ -153,15 +153,14 @@ class _OnTrial:
     threads = 0
     preferred_batch = 1
 
-    def __init__(self, job: GateJob, outputs: tuple[str, ...]) -> None:
+    def __init__(self, job: GateJob, outputs: tuple[str, ...], frames: Frames) -> None:
         library = TensorRt(job.flavour)
         plan = read_engine(Path(job.plan), job.bytes, job.sha256)
         self.version = library.title
         load = importlib.import_module("getgan.runtime.engines.runner").load
         self._runner: Any = load(library, plan, int(job.device.removeprefix("cuda:")), job.profiles)
-        takes_frames = self._runner.input.dtype == np.uint8
-        self.frames: Frames = "uint8" if takes_frames else "float32"
-        self._outputs = (*outputs, EXTENT) if takes_frames else outputs
+        self.frames = frames
+        self._outputs = outputs
 
     def infer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """See Engine."""
@@ -183,8 +182,8 @@ def judge_here(job: GateJob) -> Gate:
 
     try:
         bundle = Bundle.open(Path(job.bundle))
-        engine = _OnTrial(job, bundle.manifest.outputs)
         variant = bundle.manifest.variant(job.variant)
+        engine = _OnTrial(job, bundle.manifest.outputs_of(variant), variant.frames)
         try:
             session = open_session(bundle, device="cpu")
         except DeviceError:

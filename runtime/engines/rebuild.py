@@ -85,6 +85,7 @@ class Rebuild:
         self.state: State = "building"
         self.said = "the engine is not built yet: getgan build BUNDLE"  # how it ended
         self._session = session
+        self._bundle = bundle
         self._candidate = candidate
         self._open = open_engine
         options = options_again(lost.fingerprint.recipe, now, candidate.device)
@@ -110,7 +111,8 @@ class Rebuild:
         if self._open is None:
             return "the engine was built again and passed; the next start takes it", "built"
         why = f"{self._candidate} was built again and passed"
-        self._session.replace(self._open(record), self._candidate, why)
+        variant = self._bundle.manifest.variant(record.fingerprint.recipe.variant)
+        self._session.replace(self._open(record), variant, self._candidate, why)
         return why, "swapped"
 
 
@@ -136,6 +138,6 @@ def rebuild_for_next_start(
         lost = lost_engine(store, graphs, now)
         if lost is not None:
             variant = manifest.variant(lost.fingerprint.recipe.variant)
-            candidate = Candidate("tensorrt", device, variant.precision)
+            candidate = Candidate("tensorrt", device, variant.hint)
             return Rebuild(session, bundle, lost, now, candidate, store, open_engine=None)
     return None
