@@ -1,4 +1,4 @@
-"""Every architecture that is exported becomes a real engine, in fp32 and in fp16."""
+"""Every architecture that is exported becomes a real engine: fp32, fp16, and fp16 with 8-bit frames."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from engine_helpers import needs_rtx
 from export_helpers import NETS, checkpoint_of, exported
 
 from getgan.export.fp16 import fp16_from_fp32
+from getgan.export.frames import frames_from_tensors
 from getgan.models.catalog import ARCHITECTURES
 from getgan.models.generator import Generator
 from getgan.runtime.engines.adapter import TensorRt
@@ -36,9 +37,12 @@ def test_every_architecture_becomes_an_engine(architecture: type[Generator]) -> 
     size = checkpoint_of(name).contract.size
     rtx, shapes = TensorRt("tensorrt-rtx"), (Profile(1, size, size),)
     full = exported(name)
+    half = fp16_from_fp32(full)
     wide = rtx.build(full.data, shapes, Settings(compute_capabilities=("SM86",)))
-    half = rtx.build(fp16_from_fp32(full).data, shapes, Settings(compute_capabilities=("SM86", "SM120")))
+    thin = rtx.build(half.data, shapes, Settings(compute_capabilities=("SM86", "SM120")))
+    frames = rtx.build(frames_from_tensors(half).data, shapes, Settings())
     assert prove(wide.layers, "fp32", "build log").share == 1.0
     # The first convolution stays in fp32, and these nets have few.
-    assert prove(half.layers, "fp16", "build log").share > 0.6
-    assert len(half.plan) < len(wide.plan)
+    assert prove(thin.layers, "fp16", "build log").share > 0.6
+    assert prove(frames.layers, "fp16", "build log").share > 0.6
+    assert len(thin.plan) < len(wide.plan)
