@@ -68,17 +68,30 @@ class Lane:
         self._stream = cuda.stream()
         self._handle = int(self._stream)
         self._marks = (cuda.event(), cuda.event())
-        size = engine.device_memory_size_v2  # for the largest of its profiles
-        scratch = cuda.device_memory(size) if size else 0
         self.buckets: dict[Shape, Bucket] = {}
+        try:
+            self._fill(trt, engine, tensors, shapes)
+        except BaseException:
+            self.settle()  # what is given back must be at rest
+            raise
+
+    def _fill(
+        self,
+        trt: Any,
+        engine: Any,
+        tensors: tuple[Tensor, tuple[Tensor, ...]],
+        shapes: Sequence[Shape],
+    ) -> None:
+        size = engine.device_memory_size_v2  # for the largest of its profiles
+        scratch = self._cuda.device_memory(size) if size else 0
         for shape in shapes:
             context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
             if context is None:
-                raise DeviceError(f"the engine gives no execution context: {said()}")
+                raise DeviceError(f"the engine gives no execution context: {self._said()}")
             source, results = tensors
             profile = profile_of(engine, source.name, shape)
             self._ask("take its profile", context.set_optimization_profile_async(profile, self._handle))
-            cuda.wait(self._stream)
+            self._cuda.wait(self._stream)
             self._ask(f"take the shape {shape}", context.set_input_shape(source.name, shape))
             if scratch:
                 context.set_device_memory(scratch, size)
@@ -95,7 +108,7 @@ class Lane:
                 self._ask(f"place {buffer.name}", context.set_tensor_address(buffer.name, buffer.device))
             for _ in range(WARM_UPS):
                 self._give(bucket)
-                cuda.wait(self._stream)
+                self._cuda.wait(self._stream)
             bucket.graph = self._captured(bucket)
             self.buckets[shape] = bucket
 

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,9 @@ class EngineRunner:
                 return
             for _ in self._lanes:
                 self._free.get()
+            if self._lanes:
+                with suppress(DeviceError):  # a lost GPU
+                    self._cuda.enter()
             for lane in self._lanes:
                 lane.buckets.clear()  # contexts go before the engine, and before their memory
             self._owned.close()
