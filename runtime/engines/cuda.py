@@ -39,6 +39,7 @@ class Cuda:
         self.index = index
         self._owned = owned
         self._runtime: Any = cuda_runtime()
+        self._refuse_lost()
         count = self._call(self._runtime.cudaGetDeviceCount)
         if index >= count:
             raise DeviceError(f"CUDA sees {count} GPUs; wanted cuda:{index}: see `getgan doctor`")
@@ -51,8 +52,7 @@ class Cuda:
 
     def enter(self) -> None:
         """Make it the calling thread's GPU: CUDA keeps one for each thread. DeviceError if it is lost."""
-        if self.index in _lost:
-            raise DeviceError(_lost[self.index])
+        self._refuse_lost()
         self._call(self._runtime.cudaSetDevice, self.index)
 
     def stream(self) -> Any:
@@ -136,6 +136,10 @@ class Cuda:
     def settle(self, stream: Any) -> None:
         """As `wait`, after a fault that is told already."""
         self._runtime.cudaStreamSynchronize(stream)
+
+    def _refuse_lost(self) -> None:
+        if self.index in _lost:
+            raise DeviceError(_lost[self.index])
 
     def _end_capture(self, stream: Any) -> None:
         # The capture is broken, and what it gives with it; only the stream must leave it.
