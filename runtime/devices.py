@@ -14,7 +14,8 @@ from typing import Any
 # Instruction sets that decide how fast a network runs, by their names in /proc/cpuinfo.
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "asimd", "asimdhp", "bf16")
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
-OTHERS = ("numpy", "opencv-python", "opencv-python-headless")  # beside the backends' distributions
+# Beside the backends' distributions.
+OTHERS = ("cuda-bindings", "numpy", "opencv-python", "opencv-python-headless")
 NVML = "nvidia-ml-py"
 
 

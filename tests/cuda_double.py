@@ -44,7 +44,8 @@ class cudaStreamCaptureMode(enum.IntEnum):
     cudaStreamCaptureModeThreadLocal = 1
 
 
-OK, INVALID = cudaError_t.cudaSuccess, cudaError_t.cudaErrorInvalidValue
+OK = cudaError_t.cudaSuccess
+NO_DEVICE = ("cudaGetDeviceCount", "cudaSetDevice", "cudaGetLastError")
 
 
 class Stream(int):
@@ -85,9 +86,8 @@ class CudaDouble:
                 free = name.startswith(("cudaFree", "cudaGetLastError")) or "Destroy" in name
                 if error := self.failing.pop(name, None) or (None if free else self.lost):
                     return (error,) if name in ONE else (error, None)
-                if name not in ("cudaGetDeviceCount", "cudaSetDevice", "cudaGetLastError"):
-                    if getattr(self.thread, "device", None) is None:
-                        self.wrong.append(f"{name} in a thread without its device")
+                if name not in NO_DEVICE and getattr(self.thread, "device", None) is None:
+                    self.wrong.append(f"{name} in a thread without its device")
                 return found(*arguments)
 
         call.__name__ = name
@@ -101,7 +101,7 @@ class CudaDouble:
         self.live[self.next] = thing
         return self.next
 
-    def gone(self, handle: int, kind: str) -> tuple[cudaError_t]:
+    def gone(self, handle: int, kind: str) -> Any:
         found = self.live.pop(int(handle), None)
         if found is None:
             self.wrong.append(f"a {kind} that is not there was given back")
@@ -115,7 +115,7 @@ class CudaDouble:
         self.thread.device = index
         return (OK,)
 
-    def cudaDeviceGetAttribute(self, kind: cudaDeviceAttr, index: int) -> Any:
+    def cudaDeviceGetAttribute(self, kind: Any, index: int) -> Any:
         return OK, int(self.integrated)
 
     def cudaDeviceSynchronize(self) -> Any:
@@ -159,7 +159,7 @@ class CudaDouble:
             if isinstance(block, ctypes.Array)
         )
 
-    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: cudaMemcpyKind, stream: Stream) -> Any:
+    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: Any, stream: Stream) -> Any:
         def work() -> None:
             if self.inside(to, size) and self.inside(source, size):
                 ctypes.memmove(to, source, size)
@@ -169,7 +169,7 @@ class CudaDouble:
         return (self.give(stream, work),)
 
     # Streams.
-    def give(self, stream: Stream, work: Work) -> cudaError_t:
+    def give(self, stream: Stream, work: Work) -> Any:
         if stream.capturing is not None:
             stream.capturing.append(work)
         else:
@@ -199,7 +199,7 @@ class CudaDouble:
         self._run(stream)
         return (self.lost or OK,)
 
-    def cudaStreamBeginCapture(self, stream: Stream, mode: cudaStreamCaptureMode) -> Any:
+    def cudaStreamBeginCapture(self, stream: Stream, mode: Any) -> Any:
         if stream.pending:
             self.wrong.append("a capture began before the stream was empty")
         stream.capturing = []
@@ -258,7 +258,9 @@ class TrtDouble:
     DataType = enum.Enum("DataType", "FLOAT HALF UINT8")
     TensorIOMode = enum.Enum("TensorIOMode", "INPUT OUTPUT")
     TensorLocation = enum.Enum("TensorLocation", "DEVICE HOST")
-    ExecutionContextAllocationStrategy = enum.Enum("ExecutionContextAllocationStrategy", "STATIC USER_MANAGED")
+    ExecutionContextAllocationStrategy = enum.Enum(
+        "ExecutionContextAllocationStrategy", "STATIC USER_MANAGED"
+    )
 
 
 SCRATCH = 512
@@ -269,7 +271,9 @@ class EngineDouble:
 
     device_memory_size_v2 = SCRATCH
 
-    def __init__(self, cuda: CudaDouble, profiles: list[tuple[Any, Any, Any]], *, frames: bool = False) -> None:
+    def __init__(
+        self, cuda: CudaDouble, profiles: list[tuple[Any, Any, Any]], *, frames: bool = False
+    ) -> None:
         """profiles: smallest, best and largest shape of the input; none = of one fixed shape."""
         self.cuda, self.profiles, self.frames = cuda, profiles, frames
         self.names = ("image", "face", "extent") if frames else ("image", "face")

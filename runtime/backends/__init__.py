@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from getgan.runtime.devices import Machine
+from getgan.runtime.devices import Gpu, Machine
 from getgan.runtime.manifest import EXTENT, FEATURES, Frames, Precision
 
 CLOSED = "the session is closed; wanted an open one: open_session(bundle)"
@@ -93,7 +93,7 @@ class Backend(Protocol):
     def key(self, graph: Graph, candidate: Candidate, machine: Machine, shapes: Sequence[Shape] = ()) -> str:
         """Equal for what is the same graph, run in the same way, by the same library, on the same processor.
 
-        shapes: those that it is prepared for; none = any.
+        shapes: those that it is prepared for; none = any. Unsuitable where the graph lacks what it needs.
         """
 
     def open(self, graph: Graph, candidate: Candidate, threads: int) -> Engine:
@@ -114,3 +114,17 @@ def key_of(
         f"{graph.input} {graph.outputs} {tuple(shapes)}",
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def gpu_index(device: str) -> int:
+    """3 of "cuda:3"."""
+    return int(device.removeprefix("cuda:"))
+
+
+def wanted_gpu(candidate: Candidate, machine: Machine) -> Gpu:
+    """The GPU that a candidate names; Unsuitable if the machine does not have it."""
+    index = gpu_index(candidate.device)
+    if index < len(machine.gpus):
+        return machine.gpus[index]
+    present = ", ".join(f"cuda:{found.index} ({found.name})" for found in machine.gpus)
+    raise Unsuitable(f"no GPU {index} here: {f'there is {present}' if present else machine.gpus_note}")

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from getgan.runtime.backends import Backend, Candidate
 from getgan.runtime.backends.onnxruntime import OnnxRuntime
 from getgan.runtime.backends.openvino import OpenVino
+from getgan.runtime.backends.tensorrt import TensorRt
 
-BACKENDS: tuple[Backend, ...] = (OpenVino(), OnnxRuntime())
+BACKENDS: tuple[Backend, ...] = (TensorRt(), OpenVino(), OnnxRuntime())
 BACKEND_NAMES = tuple(backend.name for backend in BACKENDS)
 DISTRIBUTIONS = tuple(name for backend in BACKENDS for name in backend.distributions)
 

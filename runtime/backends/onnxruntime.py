@@ -11,7 +11,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
-from getgan.runtime.backends import CLOSED, Candidate, Engine, Graph, Shape, Unsuitable, key_of
+from getgan.runtime.backends import (
+    CLOSED,
+    Candidate,
+    Engine,
+    Graph,
+    Shape,
+    Unsuitable,
+    gpu_index,
+    key_of,
+    wanted_gpu,
+)
 from getgan.runtime.backends.memory import graph_in_memory
 from getgan.runtime.backends.placement import Profile, placement
 from getgan.runtime.devices import Machine, library_version
@@ -34,7 +44,7 @@ class OnnxRuntime:
     def candidates(self, device: str) -> tuple[Candidate, ...]:
         """See Backend; it has no bf16 convolutions."""
         if device != "cpu":
-            return (Candidate(self.name, device, "fp16", 1), Candidate(self.name, device, "fp32", 2))
+            return (Candidate(self.name, device, "fp16", 2), Candidate(self.name, device, "fp32", 4))
         # Milliseconds, measured as OpenVINO's. An fp16 graph wins nothing on an x86 CPU: ONNX Runtime (1.32,
         # by its own profile) widens every value and computes all of it in fp32.
         fp16 = Candidate(self.name, device, "fp16", 286, only_named=True)
@@ -43,14 +53,11 @@ class OnnxRuntime:
     def check(self, candidate: Candidate, machine: Machine) -> None:
         """See Backend."""
         cpu_package, gpu_package = machine.version("onnxruntime"), machine.version("onnxruntime-gpu")
-        gpu = gpu_index(candidate.device)
-        if gpu is None:
+        if candidate.device == "cpu":
             if not cpu_package and not gpu_package:
                 raise Unsuitable("onnxruntime is not installed: pip install onnxruntime")
             return
-        if gpu >= len(machine.gpus):
-            present = ", ".join(f"cuda:{found.index} ({found.name})" for found in machine.gpus)
-            raise Unsuitable(f"no GPU {gpu} here: {f'there is {present}' if present else machine.gpus_note}")
+        wanted_gpu(candidate, machine)
         if not gpu_package:
             swap = "pip uninstall -y onnxruntime, then " if cpu_package else ""
             raise Unsuitable(f"onnxruntime-gpu is not installed: {swap}pip install onnxruntime-gpu")
@@ -64,12 +71,8 @@ class OnnxRuntime:
 
     def open(self, graph: Graph, candidate: Candidate, threads: int) -> Engine:
         """See Backend."""
-        return OnnxRuntimeEngine(graph, threads, gpu_index(candidate.device))
-
-
-def gpu_index(device: str) -> int | None:
-    """3 of "cuda:3"; None = the CPU."""
-    return None if device == "cpu" else int(device.removeprefix("cuda:"))
+        gpu = None if candidate.device == "cpu" else gpu_index(candidate.device)
+        return OnnxRuntimeEngine(graph, threads, gpu)
 
 
 class OnnxRuntimeEngine:

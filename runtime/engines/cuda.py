@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -15,17 +16,27 @@ from getgan.errors import DeviceError
 PACKAGE = "cuda-bindings"
 INSTALL = f"pip install {PACKAGE}"
 
-# GPUs whose context this process has lost: CUDA gives every later call the same error, until the process ends.
+# GPUs whose context this process has lost: CUDA gives every later call the same error until it ends.
 _lost: dict[int, str] = {}
 
 
 def cuda_runtime() -> Any:
     """The module cuda.bindings.runtime; DeviceError if it is not there."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # else CUDA numbers the fastest 0
     try:
         from cuda.bindings import runtime
     except (ImportError, OSError) as error:
         raise DeviceError(f"{PACKAGE} cannot be imported ({error}); {INSTALL}") from error
     return runtime
+
+
+def find_gpus() -> int:
+    """How many GPUs CUDA sees; DeviceError where there is none, or no driver that answers."""
+    runtime = cuda_runtime()
+    error, count = runtime.cudaGetDeviceCount()
+    if int(error):
+        raise DeviceError(f"CUDA finds no GPU or no driver ({error.name}); see `getgan doctor`")
+    return int(count)
 
 
 class Cuda:
@@ -40,7 +51,7 @@ class Cuda:
         self._owned = owned
         self._runtime: Any = cuda_runtime()
         self._refuse_lost()
-        count = self._call(self._runtime.cudaGetDeviceCount)
+        count = find_gpus()
         if index >= count:
             raise DeviceError(f"CUDA sees {count} GPUs; wanted cuda:{index}: see `getgan doctor`")
         self.enter()
@@ -73,12 +84,13 @@ class Cuda:
 
         The GPU copies from pinned memory by itself; from any other the driver copies it first, and waits.
         """
-        flags = self._runtime.cudaHostAllocMapped if self.shares_memory else self._runtime.cudaHostAllocDefault
-        place = int(self._call(self._runtime.cudaHostAlloc, size, flags))
-        self._owned.callback(self._runtime.cudaFreeHost, place)
-        array = np.frombuffer((ctypes.c_uint8 * size).from_address(place), np.uint8)
+        runtime = self._runtime
+        flags = runtime.cudaHostAllocMapped if self.shares_memory else runtime.cudaHostAllocDefault
+        place = int(self._call(runtime.cudaHostAlloc, size, flags))
+        self._owned.callback(runtime.cudaFreeHost, place)
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(place))
         array[:] = 0
-        there = int(self._call(self._runtime.cudaHostGetDevicePointer, place, 0)) if self.shares_memory else 0
+        there = int(self._call(runtime.cudaHostGetDevicePointer, place, 0)) if self.shares_memory else 0
         return array, there
 
     def to_device(self, device: int, host: NDArray[Any], stream: Any) -> None:
@@ -155,12 +167,10 @@ class Cuda:
         return values[0] if len(values) == 1 else tuple(values)
 
     def _words(self, name: str, error: Any) -> str:
-        """What happened; and whether this process has lost the GPU, which CUDA tells by failing ever after."""
+        """What happened; and whether this process has lost the GPU: then CUDA fails ever after."""
         runtime = self._runtime
         runtime.cudaGetLastError()  # forgets an error that is over
         what = f"cuda:{self.index}: {name} failed: {error.name}"
-        if name == "cudaGetDeviceCount":
-            return f"{what}: CUDA finds no GPU or no driver; see `getgan doctor`"
         if int(error) == int(runtime.cudaError_t.cudaErrorMemoryAllocation):
             return f"{what}: its memory is full; close other programs, or build for a smaller batch"
         if error.name.startswith("cudaErrorStreamCapture"):

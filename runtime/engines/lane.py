@@ -98,7 +98,9 @@ class Lane:
             sides = {tensor.name: tuple(context.get_tensor_shape(tensor.name)) for tensor in results}
             for name, found in sides.items():
                 if found[:1] != shape[:1] or min(found) < 1:
-                    raise DeviceError(f"the engine's {name} is {found} for {shape}; wanted {shape[0]} of them")
+                    raise DeviceError(
+                        f"the engine's {name} is {found} for {shape}; wanted {shape[0]} of them"
+                    )
             bucket = Bucket(
                 context,
                 self._buffer(source, shape),
@@ -113,7 +115,7 @@ class Lane:
             self.buckets[shape] = bucket
 
     def start(self, shape: Shape, images: NDArray[Any]) -> None:
-        """Begin a batch, which may be smaller than its shape; returns at once. images: of the input's type."""
+        """Begin a batch, which may be smaller than its shape; returns at once."""
         bucket = self.buckets[shape]
         np.copyto(bucket.input.host[: len(images)], images, casting="no")
         if bucket.graph is None:
@@ -179,7 +181,7 @@ class Lane:
 
 
 def profile_of(engine: Any, name: str, shape: Shape) -> int:
-    """The number of the optimisation profile for an input's shape, one made for just this shape if there is."""
+    """The number of the optimisation profile for a shape, the one made for just this shape if there is."""
     fixed = tuple(engine.get_tensor_shape(name))
     if min(fixed) >= 0:  # without a side left open there is one profile, which has no shapes
         if fixed != shape:

@@ -1,4 +1,4 @@
-"""A deserialized engine at work: everything is allocated before the first call, and only used from then on."""
+"""A deserialized engine at work: all is allocated before the first call, and only used from then on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from getgan.errors import ConfigError, DeviceError
 from getgan.runtime.backends import CLOSED, Shape
+from getgan.runtime.engines.adapter import TensorRt, tensor_shape
 from getgan.runtime.engines.cuda import Cuda
+from getgan.runtime.engines.fingerprint import Profile
 from getgan.runtime.engines.lane import Arrays, Lane, Tensor
 
 # While the GPU computes one batch, the next one is copied in and the last one out.
@@ -116,8 +118,8 @@ class EngineRunner:
             known = ", ".join(str(shape) for shape in self.shapes)
             raise ConfigError(
                 f"found pictures of {images.dtype} {images.shape}; this engine was built for "
-                f"{self.input.dtype} {known}, with any number of pictures: scale them (--size, --fit crop), or "
-                "build it for their size: getgan build BUNDLE --size"
+                f"{self.input.dtype} {known}, with any number of pictures: scale them (--size, --fit crop), "
+                "or build it for their size: getgan build BUNDLE --size"
             )
         batches = []
         left = len(images)
@@ -155,9 +157,24 @@ def _collected(started: deque[tuple[Lane, Shape, int]]) -> Arrays:
     return lane.collect(shape, count)
 
 
+def load(library: TensorRt, plan: bytes, gpu: int, profiles: Sequence[Profile]) -> EngineRunner:
+    """Deserialize an engine and make it ready. plan: what the store gave out after it checked the hash.
+
+    Without a GPU a lean library crashes here: only in a process that may die, or after one has lived.
+    """
+    library.said()
+    engine = library.runtime().deserialize_cuda_engine(plan)
+    if engine is None:
+        raise DeviceError(f"{library.title} does not take the engine: {library.said()}; getgan build BUNDLE")
+    sides = tuple(engine.get_tensor_shape(tensors_of(library.module, engine)[0].name))
+    shapes = [tensor_shape(profile, sides) for profile in profiles]
+    return EngineRunner(library.module, engine, gpu, shapes, said=library.said)
+
+
 def tensors_of(trt: Any, engine: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The engine's input and its outputs; DeviceError unless they are what getgan's graphs have."""
-    types = {trt.DataType.FLOAT: np.dtype(np.float32), trt.DataType.UINT8: np.dtype(np.uint8)}
+    float32, uint8 = np.dtype(np.float32), np.dtype(np.uint8)
+    types: dict[Any, np.dtype[Any]] = {trt.DataType.FLOAT: float32, trt.DataType.UINT8: uint8}
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
     for number in range(engine.num_io_tensors):
