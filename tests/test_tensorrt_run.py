@@ -296,9 +296,8 @@ def test_cuda_s_own_package_answers_without_a_gpu() -> None:
     for name, wanted in vars(CudaDouble).items():
         if name.startswith("cuda"):
             found = getattr(real, name)
-            if isinstance(wanted, enum.EnumMeta):
-                pairs = [(each, getattr(found, each.name)) for each in wanted]
-                assert all(int(ours) == int(theirs) for ours, theirs in pairs)  # type: ignore[call-overload]
+            if isinstance(wanted, type) and issubclass(wanted, enum.IntEnum):
+                assert all(int(each) == int(getattr(found, each.name)) for each in wanted)
     error, _ = real.cudaGetDeviceCount()
     if error != real.cudaError_t.cudaSuccess:
         with pytest.raises(DeviceError, match="CUDA finds no GPU or no driver"):
