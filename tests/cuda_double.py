@@ -12,6 +12,7 @@ import enum
 import threading
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,21 @@ class TrtDouble:
         "ExecutionContextAllocationStrategy", "STATIC USER_MANAGED"
     )
 
+    def __init__(self, engine: Callable[[bytes], Any], version: str = "10.16.1.11") -> None:
+        """engine: what becomes of a plan; None = refused."""
+        self.__version__ = version
+        self.taken: list[bytes] = []
+
+        class ILogger:
+            pass
+
+        def deserialize(plan: bytes) -> Any:
+            self.taken.append(plan)
+            return engine(plan)
+
+        self.ILogger = ILogger
+        self.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=deserialize)
+
 
 SCRATCH = 512
 
@@ -272,10 +288,16 @@ class EngineDouble:
     device_memory_size_v2 = SCRATCH
 
     def __init__(
-        self, cuda: CudaDouble, profiles: list[tuple[Any, Any, Any]], *, frames: bool = False
+        self,
+        cuda: CudaDouble,
+        profiles: list[Any],
+        *,
+        frames: bool = False,
+        compute: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     ) -> None:
-        """profiles: smallest, best and largest shape of the input; none = of one fixed shape."""
+        """profiles: smallest, best and largest shape of the input. compute: instead of the negative."""
         self.cuda, self.profiles, self.frames = cuda, profiles, frames
+        self.compute = compute or (lambda image: 255 - image if frames else -image)
         self.names = ("image", "face", "extent") if frames else ("image", "face")
         self.contexts: list[ContextDouble] = []
         self.refuse: set[str] = set()
@@ -303,7 +325,7 @@ class EngineDouble:
         return TrtDouble.TensorIOMode.INPUT if name == "image" else TrtDouble.TensorIOMode.OUTPUT
 
     def get_tensor_shape(self, name: str) -> Any:
-        return list(self.fixed) or [-1, -1, -1, 3]
+        return list(self.fixed) or ([-1, -1, -1, 3] if self.frames else [-1, 3, -1, -1])
 
     def get_tensor_profile_shape(self, name: str, number: int) -> Any:
         return self.profiles[number]
@@ -368,7 +390,7 @@ class ContextDouble:
                 return
             image = self._array(places["image"], shape)
             face = self._array(places["face"], shape)
-            face[:] = 255 - image if self.engine.frames else -image
+            face[:] = self.engine.compute(image)
             if self.engine.frames:
                 flat = face.reshape(shape[0], -1)
                 self._array(places["extent"], (shape[0], 2), np.float32)[:] = np.stack(

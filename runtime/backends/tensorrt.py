@@ -153,6 +153,8 @@ def _fitting(store: EngineStore, graph: Graph, gpu: Gpu, installed: dict[Flavour
         ):
             found.append(record)
     if not found:
-        reasons = {store.why_none(graph.sha256, place) for place in places.values()}
-        raise Unsuitable(f"{' and '.join(sorted(reasons))}: {BUILD}")
+        of_graph = [r.fingerprint for r in store.records() if r.fingerprint.recipe.graph == graph.sha256]
+        tried = [flavour for flavour in places if any(each.place.flavour == flavour for each in of_graph)]
+        reasons = [store.why_none(graph.sha256, places[flavour]) for flavour in tried or [*places][:1]]
+        raise Unsuitable(f"{' and '.join(reasons)}: {BUILD}")
     return found
