@@ -22,6 +22,7 @@ from getgan.runtime.backends import (
     key_of,
     wanted_gpu,
 )
+from getgan.runtime.backends.bindings import Bindings, attempts
 from getgan.runtime.backends.memory import graph_in_memory
 from getgan.runtime.backends.placement import Profile, placement
 from getgan.runtime.devices import Machine, library_version
@@ -106,12 +107,9 @@ class OnnxRuntimeEngine:
         self._outputs = graph.outputs
         self._input = graph.input
         self._precision = graph.precision
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # an error is raised, and need not be printed as well
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        settings: dict[str, Any] = {}
+        self._library: Any = onnxruntime
         self._profile: Profile | None = None
+        self._bindings: Bindings | None = None
         self._placed = self._provider
         if gpu is not None:
             if CUDA not in onnxruntime.get_available_providers():
@@ -120,14 +118,10 @@ class OnnxRuntimeEngine:
             if hasattr(onnxruntime, "preload_dlls"):  # since 1.21: CUDA libraries that pip installed
                 with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
                     onnxruntime.preload_dlls()
-            # To judge where its nodes run. Unproven: the judgement is tested on profiles of the CPU.
-            self._profile = Profile(options)
-            # TF32 has 10 bits of mantissa; fp32 means fp32.
-            settings = {"device_id": gpu, "use_tf32": 0}
         try:
             with graph_in_memory(graph) as place:
-                self._session: Any = onnxruntime.InferenceSession(
-                    place, options, providers=[(self._provider, settings)], enable_fallback=False
+                self._session: Any = (
+                    self._on_cpu(place, threads) if gpu is None else self._on_gpu(place, threads, gpu)
                 )
         except self._errors as error:
             raise DeviceError(f"{package} cannot load the graph ({_line(error)}); {self._repair}") from error
@@ -141,13 +135,53 @@ class OnnxRuntimeEngine:
             if node.type != (right := TYPES[graph.type_of(node.name)]):
                 raise DeviceError(f"the graph's {node.name} is a {node.type}, wanted a {right}")
 
+    def _on_cpu(self, place: str | bytes, threads: int) -> Any:
+        return self._library.InferenceSession(
+            place, self._options(threads), providers=[self._provider], enable_fallback=False
+        )
+
+    def _on_gpu(self, place: str | bytes, threads: int, gpu: int) -> Any:
+        """Strictly, or else so that a profile shows where its nodes ran."""
+        refused: Exception | None = None
+        for attempt in attempts(gpu, self._precision):
+            options = self._options(threads)
+            for name, value in attempt.entries.items():
+                options.add_session_config_entry(name, value)
+            profile = None if attempt.strict else Profile(options)
+            providers = [(self._provider, attempt.settings)]
+            try:
+                session = self._library.InferenceSession(
+                    place, options, providers=providers, enable_fallback=False
+                )
+            except self._errors as error:
+                refused = error
+                continue
+            self._profile = profile
+            if attempt.strict:
+                self._placed = f"{self._provider}, every node, as a CUDA graph"
+            names = (self._input, self._outputs)
+            self._bindings = Bindings(self._library, session, names, ("cuda", gpu))
+            return session
+        assert refused is not None
+        raise refused
+
+    def _options(self, threads: int) -> Any:
+        options = self._library.SessionOptions()
+        options.log_severity_level = 4  # an error is raised, and need not be printed as well
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        return options
+
     def infer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """See Engine."""
         session = self._session  # a session takes calls from many threads, and lives until the last one ends
         if session is None:
             raise DeviceError(CLOSED)
         try:
-            found = session.run(list(self._outputs), {self._input: images})
+            if self._bindings is not None:
+                found = self._bindings.run(images)
+            else:
+                found = session.run(list(self._outputs), {self._input: images})
         except self._errors as error:
             raise DeviceError(
                 f"{self.version} fails while it runs ({_line(error)}); {self._repair}"
@@ -176,6 +210,8 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         """See Engine."""
+        if self._bindings is not None:
+            self._bindings.close()
         self._session = None
 
 
