@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from getgan.errors import GetganError
 from getgan.runtime.backends import Candidate
 from getgan.runtime.backends.catalog import backend_of, candidates
+from getgan.runtime.backends.tensorrt import TensorRt
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import Machine, library_version
 from getgan.runtime.doctor.check import Check
@@ -23,15 +24,20 @@ from getgan.runtime.images import image_from_bytes
 from getgan.runtime.pipeline import Pipeline
 from getgan.runtime.session import open_session
 
+TENSORRT = TensorRt.name
 RATE_FRAMES = 3
 CUDA_REPAIR = "pip install -U 'onnxruntime-gpu[cuda,cudnn]'"
 
 
 def checks(this: Machine) -> Iterator[tuple[Candidate, Check]]:
-    """Run a few convolutions in each way that getgan knows, on each GPU."""
+    """Run a few convolutions in each way that getgan knows, on each GPU.
+
+    Not with TensorRT, which runs nothing that was not built before: `tensorrt.checks` tells of it.
+    """
     gpus = [f"cuda:{number}" for number in range(max(1, len(this.gpus)))]
     for candidate in candidates([*gpus, "cpu"]):
-        yield candidate, _checked(candidate, probe(candidate))
+        if candidate.backend != TENSORRT:
+            yield candidate, _checked(candidate, probe(candidate))
 
 
 def bundle_checks(path: Path, working: Sequence[Candidate], threads: int) -> Iterator[Check]:

@@ -67,6 +67,7 @@ def _all_checks(this: Machine, bundle: Path | None, threads: int) -> Iterator[Ch
     from getgan.runtime.doctor import backends as doctor_backends
     from getgan.runtime.doctor import files as doctor_files
     from getgan.runtime.doctor import machine as doctor_machine
+    from getgan.runtime.doctor import tensorrt as doctor_tensorrt
     from getgan.runtime.doctor.engines import engines_check
 
     yield from doctor_machine.checks(this)
@@ -75,6 +76,7 @@ def _all_checks(this: Machine, bundle: Path | None, threads: int) -> Iterator[Ch
         yield check
         if check.status == "ok":
             working.append(candidate)
+    yield from doctor_tensorrt.checks(this)
     yield engines_check(this)
     yield from doctor_files.checks()
     if bundle is not None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from getgan.runtime.backends.catalog import DISTRIBUTIONS
+from getgan.runtime.backends.catalog import BACKENDS, DISTRIBUTIONS
 from getgan.runtime.devices import BF16_FLAGS, Machine, library_version
 from getgan.runtime.doctor.check import Check
 
@@ -21,7 +21,7 @@ OTHERS = (
     "numpy",
     "msgspec",
     "nvidia-ml-py",
-    "tensorrt",
+    "cuda-bindings",
     "torch",
 )
 JETSON_RELEASE = Path("/etc/nv_tegra_release")
@@ -36,7 +36,7 @@ def checks(this: Machine) -> Iterator[Check]:
     yield _libraries()
     yield _opencv()
     yield _onnxruntime(bool(this.gpus))
-    yield _backends()
+    yield _backends(bool(this.gpus))
 
 
 def _system(this: Machine) -> Check:
@@ -118,8 +118,9 @@ def _onnxruntime(has_gpu: bool) -> Check:
     return Check("onnxruntime", "ok" if cpu or gpu else "none", f"{cpu or gpu or 'not installed'}")
 
 
-def _backends() -> Check:
-    found = [name for name in DISTRIBUTIONS if library_version(name)]
+def _backends(has_gpu: bool) -> Check:
+    usable = [each for each in BACKENDS if has_gpu or each.candidates("cpu")]
+    found = [name for each in usable for name in each.distributions if library_version(name)]
     if found:
         return Check("backends", "ok", " and ".join(found))
     repair = "pip install openvino onnxruntime"
