@@ -63,6 +63,7 @@ bench.command("run")(benchmarks.bench_run)
 bench.command("runtime")(benchmarks.bench_runtime)
 bench.command("train")(benchmarks.bench_train)
 bench.command("recognise")(benchmarks.bench_recognise)
+bench.command("gpu")(benchmarks.bench_gpu)
 app.command("help")(manual.print_page)
 
 

@@ -143,3 +143,29 @@ def bench_recognise(
     with ShareLine(quiet=json) as line:
         report = measure_recognition(size, rounds, line.share)
     tell(report, json)
+
+
+def bench_gpu(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Bundle; an untrained network is exported if not given.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="The bundle's checkpoint: PyTorch is measured beside it.")
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Batches, like 1,4,16.")] = "1,16",
+    size: Annotated[int, typer.Option(help="Pixels of the untrained network.", min=1)] = 256,
+    ngf: Annotated[int, typer.Option(help="Width of the untrained network.", min=1)] = 64,
+    blocks: Annotated[int, typer.Option(help="Rounds of 20 calls of each way.", min=1)] = 20,
+    device: Annotated[str, typer.Option(help="cuda:N.")] = "cuda:0",
+    json: Json = False,
+) -> None:
+    """TensorRT, ONNX Runtime, PyTorch on an NVIDIA GPU, whatever is installed; exit 1 = a wrong picture."""
+    import sys
+
+    from getgan.benchmarks.gpu_check import GpuOptions, batches_from, check_gpu
+
+    options = GpuOptions(bundle, checkpoint, batches_from(batch), ngf, size, blocks, device)
+    report = check_gpu(options, lambda what: print(what, file=sys.stderr, flush=True))
+    tell(report, json)
+    if not report.passed:
+        raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""What the doctor says of TensorRT: one clear line without it, the libraries, each tried in a process of its own."""
+"""What the doctor says of TensorRT: one clear line without it, and whether each library really loads."""
 
 from __future__ import annotations
 

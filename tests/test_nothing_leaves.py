@@ -107,6 +107,7 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
             ["bench", "runtime", bundle, "--rounds", "1"],
             ["bench", "train", "--size", "32", "--ngf", "4", "--rounds", "1"],
             ["bench", "recognise", "--size", "16", "--rounds", "1"],
+            ["bench", "gpu", bundle],
         ],
     }
 

@@ -92,29 +92,29 @@ class TensorRtEngine:
         self.version = library.title
         self.frames = graph.frames
         self._outputs = graph.outputs
-        self._runner = load(library, store.read(record), gpu.index, record.fingerprint.recipe.profiles)
-        self.preferred_batch = self._runner.preferred_batch
-        tensors = (self._runner.input, *self._runner.outputs)
+        self.runner = load(library, store.read(record), gpu.index, record.fingerprint.recipe.profiles)
+        self.preferred_batch = self.runner.preferred_batch
+        tensors = (self.runner.input, *self.runner.outputs)
         types = {tensor.name: str(tensor.dtype) for tensor in tensors}
         wanted = {name: graph.type_of(name) for name in (graph.input, *graph.outputs)}
-        if types != wanted or self._runner.input.name != graph.input:
-            self._runner.close()
+        if types != wanted or self.runner.input.name != graph.input:
+            self.runner.close()
             raise DeviceError(f"the engine has {types}, the manifest says {wanted}; {BUILD}")
 
     def infer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """See Engine; ConfigError for a size that the engine was not built for."""
-        found = self._runner.infer(images)
+        found = self.runner.infer(images)
         return {name: found[name] for name in self._outputs}
 
     def ran_on(self) -> str:
         """What the proof of the build says of its layers: the engine is that build's, by its hash."""
-        how = self._runner.note or "CUDA graphs"
-        memory = ", in the CPU's memory" if self._runner.shares_memory else ""
+        how = self.runner.note or "CUDA graphs"
+        memory = ", in the CPU's memory" if self.runner.shares_memory else ""
         return f"{self._gpu.name}, {self._record.proof.text()}, {how}{memory}"
 
     def close(self) -> None:
         """See Engine."""
-        self._runner.close()
+        self.runner.close()
 
 
 def versions(machine: Machine) -> dict[Flavour, str]:

@@ -1,7 +1,7 @@
 """The doctor's look at TensorRT: whether the library really loads here.
 
-As a command, `python -m getgan.runtime.doctor.tensorrt FLAVOUR` tries a library and prints one JSON object: in
-a process of its own, since one without a driver may not raise but die.
+As a command, `python -m getgan.runtime.doctor.tensorrt FLAVOUR` tries a library and prints one JSON object:
+in a process of its own, since one without a driver may not raise but die.
 """
 
 from __future__ import annotations
