@@ -266,6 +266,7 @@ class TrtDouble:
     def __init__(self, engine: Callable[[bytes], Any], version: str = "10.16.1.11") -> None:
         """engine: what becomes of a plan; None = refused."""
         self.__version__ = version
+        self.engine = engine
         self.taken: list[bytes] = []
 
         class ILogger:
@@ -273,7 +274,7 @@ class TrtDouble:
 
         def deserialize(plan: bytes) -> Any:
             self.taken.append(plan)
-            return engine(plan)
+            return self.engine(plan)
 
         self.ILogger = ILogger
         self.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=deserialize)
@@ -293,11 +294,11 @@ class EngineDouble:
         profiles: list[Any],
         *,
         frames: bool = False,
-        compute: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        compute: Callable[[NDArray[Any]], dict[str, NDArray[Any]]] | None = None,
     ) -> None:
         """profiles: smallest, best and largest shape of the input. compute: instead of the negative."""
         self.cuda, self.profiles, self.frames = cuda, profiles, frames
-        self.compute = compute or (lambda image: 255 - image if frames else -image)
+        self.compute = compute or (_negative if frames else lambda image: {"face": -image})
         self.names = ("image", "face", "extent") if frames else ("image", "face")
         self.contexts: list[ContextDouble] = []
         self.refuse: set[str] = set()
@@ -388,22 +389,24 @@ class ContextDouble:
             if "kernel" in self.engine.refuse:
                 cuda.lost = cudaError_t.cudaErrorIllegalAddress
                 return
-            image = self._array(places["image"], shape)
-            face = self._array(places["face"], shape)
-            face[:] = self.engine.compute(image)
-            if self.engine.frames:
-                flat = face.reshape(shape[0], -1)
-                self._array(places["extent"], (shape[0], 2), np.float32)[:] = np.stack(
-                    [flat.min(1), flat.max(1)], 1
-                )
+            image = self._array("image", places, shape)
+            for name, value in self.engine.compute(image).items():
+                self._array(name, places, value.shape)[:] = value
 
         cuda.give(stream, work)
         return True
 
-    def _array(self, place: int, shape: tuple[int, ...], dtype: Any = None) -> NDArray[Any]:
-        dtype = np.dtype(dtype or (np.uint8 if self.engine.frames else np.float32))
+    def _array(self, name: str, places: dict[str, int], shape: tuple[int, ...]) -> NDArray[Any]:
+        plain = self.engine.get_tensor_dtype(name) == TrtDouble.DataType.FLOAT
+        dtype = np.dtype(np.float32 if plain else np.uint8)
         size = int(np.prod(shape)) * dtype.itemsize
-        if not self.engine.cuda.inside(place, size):
+        if not self.engine.cuda.inside(places[name], size):
             self.engine.cuda.wrong.append("a tensor outside its memory")
-        data = (ctypes.c_uint8 * size).from_address(place)
-        return np.frombuffer(data, dtype).reshape(shape)
+        data = (ctypes.c_uint8 * size).from_address(places[name])
+        return np.ctypeslib.as_array(data).view(dtype).reshape(shape)
+
+
+def _negative(image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    face = 255 - image
+    flat = face.reshape(len(face), -1)
+    return {"face": face, "extent": np.stack([flat.min(1), flat.max(1)], 1)}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from bundle_helpers import make_bundle
 from engine_helpers import needs_rtx
 
 from getgan.runtime.devices import Gpu, Library, Machine, machine
+from getgan.runtime.doctor import backends as doctor_backends
 from getgan.runtime.doctor import tensorrt as doctor_tensorrt
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.doctor.tensorrt import Trial, try_elsewhere
@@ -90,3 +93,18 @@ def test_a_library_that_is_not_there() -> None:
     ):
         pytest.skip("TensorRT is installed")
     assert try_elsewhere("tensorrt").fault.startswith("TensorRT is not installed: pip install tensorrt")
+
+
+def test_a_bundle_without_an_engine_is_told_of_and_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert doctor_tensorrt.ways(without_gpu(RTX, CUDA)) == doctor_tensorrt.ways(with_gpu(RTX)) == []
+    this = with_gpu(RTX, CUDA)
+    monkeypatch.setattr(doctor_backends, "machine", lambda: this)
+    ways = doctor_tensorrt.ways(this)
+    assert [str(way) for way in ways] == ["tensorrt cuda:0 fp16", "tensorrt cuda:0 fp32"]
+    bundle = make_bundle(tmp_path / "bundle", precisions=("fp32",))
+    checks = {check.name: check for check in doctor_backends.bundle_checks(bundle, ways, 1)}
+    assert checks["bundle on tensorrt cuda:0 fp16"].found == "the bundle holds no fp16"
+    lacking = checks["bundle on tensorrt cuda:0 fp32"]
+    assert lacking.status == "none" and lacking.found.endswith("holds no engine of it: getgan build BUNDLE")

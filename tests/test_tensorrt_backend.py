@@ -16,9 +16,11 @@ from backend_helpers import needs_onnxruntime
 from bundle_helpers import make_bundle, sample
 from cuda_double import CudaDouble, EngineDouble, TrtDouble
 from engine_helpers import record_of
+from numpy.typing import NDArray
 
 from getgan.errors import ConfigError, DeviceError
 from getgan.runtime import session as session_module
+from getgan.runtime.answers import answers_of
 from getgan.runtime.backends import Candidate, Graph, Unsuitable
 from getgan.runtime.backends import tensorrt as backend_module
 from getgan.runtime.backends.catalog import BACKENDS
@@ -31,7 +33,7 @@ from getgan.runtime.engines import adapter
 from getgan.runtime.engines import cuda as our_cuda
 from getgan.runtime.engines.fingerprint import Place, Profile, place_of
 from getgan.runtime.engines.store import EngineRecord, EngineStore
-from getgan.runtime.pixels import tensor_from_images
+from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.runtime.session import open_session
 
 GPU = Gpu(0, "NVIDIA RTX A2000", 6000, "580.1", "8.6")
@@ -75,7 +77,7 @@ def trt(monkeypatch: pytest.MonkeyPatch, cuda: CudaDouble, bundle: Bundle) -> Tr
     profiles = [((batch, 3, 32, 32),) * 3 for batch in (1, 2)]
     double = TrtDouble(
         lambda plan: (
-            EngineDouble(cuda, profiles, compute=lambda image: cpu.infer(image.copy())["face"])
+            EngineDouble(cuda, profiles, compute=lambda image: cpu.infer(image.copy()))
             if plan == PLAN
             else None
         )
@@ -133,7 +135,9 @@ def test_no_engine_that_passed_here_is_one_sentence(this: Machine, bundle: Bundl
     with pytest.raises(Unsuitable, match=r"^.*engines holds no engine of it: getgan build BUNDLE$"):
         backend.key(graph, WAY, this)
     put(bundle, here(), gate=msgspec.structs.replace(record_of(b"").gate, verdict="failed"))
-    with pytest.raises(Unsuitable, match=r"^its engine failed: a test says so: getgan build BUNDLE$"):
+    with pytest.raises(
+        Unsuitable, match=r"^its engine failed its gate: a test says so: getgan build BUNDLE$"
+    ):
         backend.key(graph, WAY, this)
     put(bundle, msgspec.structs.replace(here(), driver="570.2"))
     with pytest.raises(Unsuitable, match=r"^its engine failed"):  # the one of this place is nearer
@@ -238,4 +242,30 @@ def test_an_engine_of_another_graph_is_refused(
         DeviceError, match=r"the engine has .*'face': 'float32'.* the manifest says .*occlusion"
     ):
         TensorRt().open(graph, WAY, 1)
+    assert cuda.live == {} and cuda.wrong == []
+
+
+@needs_onnxruntime
+def test_an_engine_of_frames_takes_and_gives_frames(
+    this: Machine, bundle: Bundle, trt: TrtDouble, cuda: CudaDouble
+) -> None:
+    put(bundle, here())
+    floats = OnnxRuntimeEngine(graph_of(bundle), 1, None)
+
+    def compute(frames: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        face = floats.infer(tensor_from_images(frames))["face"]
+        flat = face.reshape(len(face), -1)
+        pictures = np.stack([image_from_tensor(each) for each in face])
+        return {"face": pictures, "extent": np.stack([flat.min(1), flat.max(1)], 1)}
+
+    profiles = [((batch, 32, 32, 3),) * 3 for batch in (1, 2)]
+    trt.engine = lambda plan: EngineDouble(cuda, profiles, frames=True, compute=compute)
+    graph = replace(graph_of(bundle), frames="uint8", outputs=("face", "extent"))
+    engine = TensorRt().open(graph, WAY, 1)
+    assert (engine.frames, engine.preferred_batch) == ("uint8", 4)
+    frames = np.stack([sample(32, seed) for seed in range(3)])
+    found = answers_of(engine, frames, (-1.0, 1.0))
+    assert np.array_equal(found.faces, answers_of(floats, frames, (-1.0, 1.0)).faces)
+    assert found.faults == ("", "", "") and found.occlusion is None
+    engine.close()
     assert cuda.live == {} and cuda.wrong == []

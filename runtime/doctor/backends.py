@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from getgan.errors import GetganError
-from getgan.runtime.backends import Candidate
+from getgan.runtime.backends import Candidate, Unsuitable
 from getgan.runtime.backends.catalog import backend_of, candidates
 from getgan.runtime.backends.tensorrt import TensorRt
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.devices import Machine, library_version
+from getgan.runtime.devices import Machine, library_version, machine
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.doctor.probe import Probe, probe
+from getgan.runtime.firstrun import graph_of
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.pipeline import Pipeline
 from getgan.runtime.session import open_session
@@ -55,13 +56,26 @@ def bundle_checks(path: Path, working: Sequence[Candidate], threads: int) -> Ite
         "ok",
         f"{manifest.model.name}, {len(manifest.files)} files, {size:,} bytes, every hash is right",
     )
+    this = machine()
     for candidate in working:
         variants = [variant.name for variant in manifest.variants if variant.hint == candidate.precision]
         if not variants:
             lacking = f"the bundle holds no {candidate.precision}"
             yield Check(f"bundle on {candidate}", "none", lacking)
         for precision in variants:
-            yield _pictures(bundle, picture, candidate, precision, threads)
+            if lacking := _lacking(bundle, candidate, precision, this):
+                yield Check(f"bundle on {candidate.backend} {candidate.device} {precision}", "none", lacking)
+            else:
+                yield _pictures(bundle, picture, candidate, precision, threads)
+
+
+def _lacking(bundle: Bundle, candidate: Candidate, precision: str, this: Machine) -> str:
+    """What a variant has not got for this way, in words: an engine; "" = nothing."""
+    try:
+        backend_of(candidate).key(graph_of(bundle, bundle.manifest.variant(precision)), candidate, this)
+    except Unsuitable as reason:
+        return str(reason)
+    return ""
 
 
 def _pictures(

@@ -80,4 +80,5 @@ def _all_checks(this: Machine, bundle: Path | None, threads: int) -> Iterator[Ch
     yield engines_check(this)
     yield from doctor_files.checks()
     if bundle is not None:
+        working = [*doctor_tensorrt.ways(this), *working]
         yield from doctor_backends.bundle_checks(bundle, working, threads)

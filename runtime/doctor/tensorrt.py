@@ -6,14 +6,16 @@ in a process of its own, since one without a driver may not raise but die.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 
 import msgspec
 
 from getgan.errors import DeviceError
-from getgan.runtime.backends import Unsuitable
+from getgan.runtime.backends import Candidate, Unsuitable
 from getgan.runtime.backends.tensorrt import CUDA_PACKAGE, versions
+from getgan.runtime.backends.tensorrt import TensorRt as Backend
 from getgan.runtime.child import run_child
 from getgan.runtime.devices import Machine
 from getgan.runtime.doctor.backends import missing_soname
@@ -42,6 +44,17 @@ def checks(this: Machine) -> Iterator[Check]:
     for flavour in FLAVOURS:
         if flavour in installed:
             yield _library(flavour, installed[flavour], try_elsewhere(flavour), this)
+
+
+def ways(this: Machine) -> list[Candidate]:
+    """What could run an engine here, if there is one."""
+    backend = Backend()
+    found = []
+    for candidate in (each for gpu in this.gpus for each in backend.candidates(f"cuda:{gpu.index}")):
+        with contextlib.suppress(Unsuitable):
+            backend.check(candidate, this)
+            found.append(candidate)
+    return found
 
 
 def try_elsewhere(flavour: Flavour) -> Trial:
