@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +17,7 @@ import pytest
 from backend_helpers import needs_onnxruntime
 from bundle_helpers import make_bundle, sample
 from cuda_double import CudaDouble, EngineDouble, TrtDouble
-from engine_helpers import record_of
+from engine_helpers import needs_rtx, record_of
 from numpy.typing import NDArray
 
 from getgan.errors import ConfigError, DeviceError
@@ -269,3 +271,40 @@ def test_an_engine_of_frames_takes_and_gives_frames(
     assert found.faults == ("", "", "") and found.occlusion is None
     engine.close()
     assert cuda.live == {} and cuda.wrong == []
+
+
+WITHOUT_GPU = """
+import sys
+from getgan.errors import DeviceError
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.engines.adapter import TensorRt
+from getgan.runtime.engines.fingerprint import Profile, Settings
+from getgan.runtime.engines.runner import load
+library, profiles = TensorRt("tensorrt-rtx"), [Profile(1, 32, 32)]
+graph = Bundle.open(__import__("pathlib").Path(sys.argv[1])).read("graphs/fp32.onnx")
+plan = library.build(graph, profiles, Settings()).plan
+for data in (plan, plan[:-1], b"garbage"):
+    try:
+        load(library, data, 0, profiles)
+    except DeviceError as error:
+        print(error)
+"""
+
+
+@needs_rtx
+@pytest.mark.skipif(bool(machine().gpus), reason="this machine has an NVIDIA GPU")
+def test_a_real_engine_without_a_gpu_is_refused_in_words(bundle: Bundle, tmp_path: Path) -> None:
+    """In a process of its own, as always before a GPU was seen to answer."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_GPU, str(bundle.path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert all(
+        re.match(r"TensorRT-RTX \S+ (does not take the engine|finds no NVIDIA GPU)", line) for line in lines
+    )
+    assert all("getgan build BUNDLE" in line or "finds no" in line for line in lines)
