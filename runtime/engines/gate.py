@@ -6,7 +6,6 @@ GPU, or an engine of another one, may crash instead of saying so.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import sys
@@ -25,6 +24,7 @@ from getgan.runtime.bundle import Bundle
 from getgan.runtime.child import run_child
 from getgan.runtime.engines.adapter import TensorRt
 from getgan.runtime.engines.fingerprint import Flavour, Profile
+from getgan.runtime.engines.runner import load
 from getgan.runtime.engines.store import Gate, GoldenFigures, read_engine
 from getgan.runtime.geometry import resize
 from getgan.runtime.manifest import Frames, Record, Variant
@@ -157,8 +157,7 @@ class _OnTrial:
         library = TensorRt(job.flavour)
         plan = read_engine(Path(job.plan), job.bytes, job.sha256)
         self.version = library.title
-        load = importlib.import_module("getgan.runtime.engines.runner").load
-        self._runner: Any = load(library, plan, int(job.device.removeprefix("cuda:")), job.profiles)
+        self._runner = load(library, plan, int(job.device.removeprefix("cuda:")), job.profiles)
         self.frames = frames
         self._outputs = outputs
 
