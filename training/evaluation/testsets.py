@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from getgan.training.evaluation.options import INDICES_PER_SEED
-from getgan.training.faces import Photo, Pose, Scene, SceneConfig, render_photo, render_ultrasound, seed_of
+from getgan.training.faces import (
+    Photo,
+    Pose,
+    Scene,
+    SceneConfig,
+    identity_from_int,
+    landmarks_of,
+    render_photo,
+    render_ultrasound,
+    seed_of,
+)
 
 Images = NDArray[np.uint8]  # (N, H, W, 3) RGB
 Masks = NDArray[np.bool_]  # (N, H, W)
@@ -18,6 +29,24 @@ Floats = NDArray[np.float64]
 FIRST_LEARNING_PHOTO = 10_000_000
 # A part of a picture that is smaller is left out: a PSNR over five pixels is noise.
 MIN_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a head and its parts are in its picture; lengths in pixels, angles in degrees."""
+
+    landmarks: Floats  # (4, 2), x and y of left eye, right eye, nose, mouth
+    roll: float
+    height: float
+    eyes_apart: float  # seen from the front
+
+
+class LearningPhotos(NamedTuple):
+    """Training photos, uint8 (N, H, W, 3) RGB, their yaw and pitch (N, 2) in degrees, and their heads."""
+
+    images: Images
+    pose: Floats
+    heads: tuple[Head, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +61,7 @@ class TestSet:
     mask: Masks  # hidden part of the face
     face: Masks
     pose: Floats  # yaw, pitch
+    heads: tuple[Head, ...]
 
     @property
     def visible(self) -> Masks:
@@ -55,15 +85,27 @@ def render_photos(config: SceneConfig, seed: int, count: int) -> Images:
     return np.stack([_photo(config, "test", first + i).image for i in range(count)])
 
 
-def render_learning_photos(config: SceneConfig, count: int) -> tuple[Images, Floats]:
-    """Photos of the training split, (N, H, W, 3) uint8 RGB, and their yaw and pitch, (N, 2) degrees."""
+def render_learning_photos(config: SceneConfig, count: int) -> LearningPhotos:
+    """Photos of the training split."""
     photos = [_photo(config, "train", FIRST_LEARNING_PHOTO + i) for i in range(count)]
-    return np.stack([photo.image for photo in photos]), _angles([photo.pose for photo in photos])
+    return LearningPhotos(
+        np.stack([photo.image for photo in photos]),
+        _angles([photo.pose for photo in photos]),
+        tuple(head_of(photo.identity, photo.pose, config.size) for photo in photos),
+    )
+
+
+def head_of(identity: int, pose: Pose, size: int) -> Head:
+    """The head of an identity in a pose, in a picture of size x size."""
+    who = identity_from_int(identity)
+    height = pose.scale * size
+    landmarks = np.array(landmarks_of(who, pose, size), np.float64)
+    return Head(landmarks, pose.roll, height, who.eye_x * who.width * height)
 
 
 def mean_photo(config: SceneConfig, count: int = 200) -> NDArray[np.uint8]:
     """The mean of training photos, (H, W, 3) uint8 RGB: the answer of a model that has collapsed."""
-    photos, _ = render_learning_photos(config, count)
+    photos = render_learning_photos(config, count).images
     return np.asarray(np.rint(photos.mean(axis=0)), np.uint8)
 
 
@@ -88,6 +130,7 @@ def _stacked(config: SceneConfig, first: int, count: int) -> TestSet:
         mask=np.stack([scene.mask for scene in scenes]),
         face=np.stack([scene.face for scene in scenes]),
         pose=_angles([scene.pose for scene in scenes]),
+        heads=tuple(head_of(scene.identity, scene.pose, scene.size) for scene in scenes),
     )
 
 
