@@ -152,7 +152,8 @@ def test_a_dead_generator_is_a_collapse(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_yaw_and_pitch_are_read_off_photos() -> None:
     scene = SceneConfig(size=64)
-    reader = learn_pose_reader(*render_learning_photos(wide_poses(scene, None), 200))
+    photos = render_learning_photos(wide_poses(scene, None), 200)
+    reader = learn_pose_reader(photos.images, photos.pose)
     held_out = [render_photo(scene, seed_of("photo", "test", n)) for n in range(60)]
     read = reader(np.stack([photo.image for photo in held_out]))
     assert read.shape == (60, 2)

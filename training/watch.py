@@ -12,9 +12,10 @@ from torch import Tensor
 from getgan.models.tensors import images_from_tensor, tensor_from_images
 from getgan.training.config import DataConfig
 from getgan.training.data import Domain, centre_crop, scene_config
+from getgan.training.evaluation.landmarks import learn_landmark_finder
 from getgan.training.evaluation.pose import correlation, learn_pose_reader
 from getgan.training.evaluation.rows import COLLAPSED_BELOW
-from getgan.training.evaluation.testsets import render_learning_photos, wide_poses
+from getgan.training.evaluation.testsets import head_of, render_learning_photos, wide_poses
 from getgan.training.faces import render_ultrasound, seed_of
 
 # Photos that the pose reader learns from: half as many as an evaluation takes, so that a run starts at once.
@@ -26,12 +27,15 @@ class Reading:
     """One look at the generator.
 
     dependence: mean L1 between outputs of different inputs, over the same between real photos; ~0 when
-    every input gives one face. psnr_clean (dB) and yaw_correlation need the hidden truth of rendered faces.
+    every input gives one face. The others need the hidden truth of rendered faces: psnr_clean (dB) and
+    yaw_correlation of the scenes without occluder, both_eyes (share of the scenes with two eyes in place
+    and no third) of the scenes as they are, most with one.
     """
 
     dependence: float
     psnr_clean: float | None = None
     yaw_correlation: float | None = None
+    both_eyes: float | None = None
 
     @property
     def collapsed(self) -> bool:
@@ -58,7 +62,10 @@ class Watch:
             self._truth = tensor_from_images(np.stack([s.truth for s in scenes]))
             self._face = torch.from_numpy(np.stack([s.face for s in scenes]))[:, None]  # (N, 1, H, W)
             self._yaw = np.array([s.pose.yaw for s in scenes])
-            self._pose = learn_pose_reader(*render_learning_photos(wide_poses(scene, None), _POSE_PHOTOS))
+            self._heads = [head_of(s.identity, s.pose, s.size) for s in scenes]
+            photos = render_learning_photos(wide_poses(scene, None), _POSE_PHOTOS)
+            self._pose = learn_pose_reader(photos.images, photos.pose)
+            self._find = learn_landmark_finder(photos.images, photos.heads)
             real = self._truth
         else:
             x, y = domains
@@ -77,7 +84,10 @@ class Watch:
         mse = square.sum(dim=(1, 2, 3)) / (3 * self._face.sum(dim=(1, 2, 3)))
         psnr = float((-10.0 * torch.log10(mse + 1e-12)).mean())
         yaw = self._pose(images_from_tensor(y))[:, 0]
-        return Reading(dependence, psnr, correlation(yaw, self._yaw))
+        with torch.no_grad():
+            occluded = images_from_tensor(translate(self.inputs).float().cpu())
+        eyes = float(self._find(occluded, self._heads).both_eyes.mean())
+        return Reading(dependence, psnr, correlation(yaw, self._yaw), eyes)
 
 
 def _spread_over(domain: Domain, images: int, size: int) -> Tensor:

@@ -15,7 +15,7 @@ EYES, NOSE, MOUTH = slice(0, 2), 2, 3  # places in (N, 4): left and right eye, n
 PARTS = ("left eye", "right eye", "nose", "mouth")
 
 FILTER_OF = (0, 0, 1, 2)  # one filter for both eyes, one for the nose, one for the mouth
-PHOTOS = 200  # that the filters learn from; 400 tell no better
+PHOTOS = 200  # that the filters learn from
 
 # Every face is looked at upright and with one height, so that the filters need not learn roll and scale.
 SIDE, HEIGHT = 56, 44  # pixels of that picture, and of the head in it
@@ -25,7 +25,7 @@ FLOOR = 6.0  # levels a pixel: what is flatter than this counts as skin, however
 REGULARISATION = 0.05
 SHARPNESS = 4.0  # a filter learns exp(-squared distance / SHARPNESS)
 
-FOUND = 0.5  # answer of a filter from which its part is there; 1 is a rendered one, 0 is skin
+FOUND = 0.55  # answer of a filter from which its part is there; 1 is a rendered one, 0 is skin
 IN_PLACE = 0.3  # of the distance between the eyes of that head, seen from the front
 NEAR = (0.55, 0.55, 0.4, 0.4)  # how far a part is looked for: about half way to the next part
 FACE = 0.38  # radius of the face, of the head's height, in which further eyes are looked for
@@ -33,7 +33,7 @@ FACE = 0.38  # radius of the face, of the head's height, in which further eyes a
 AROUND = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)], np.float64)  # a place and its neighbours
 
 # Half axes of the skin that hides a part, of the head's height.
-PAINTED = ((0.16, 0.13), (0.16, 0.13), (0.15, 0.15), (0.19, 0.10))
+PAINTED = ((0.16, 0.13), (0.16, 0.13), (0.14, 0.11), (0.19, 0.10))
 
 Picture = NDArray[np.uint8]
 Array = NDArray[np.float32]
@@ -54,6 +54,11 @@ class Found:
         return np.asarray(self.in_place[:, EYES].all(axis=1) & (self.further_eyes == 0), np.bool_)
 
     @property
+    def eye_missing(self) -> NDArray[np.bool_]:
+        """An eye or both not even near the true place, bool (N,)."""
+        return np.asarray((self.answer[:, EYES] < FOUND).any(axis=1), np.bool_)
+
+    @property
     def distance_where_there(self) -> Floats:
         """(N, 4); NaN where the part was not found near its place."""
         return np.where(self.answer >= FOUND, self.distance, np.nan)
@@ -64,8 +69,8 @@ class LandmarkFinder:
     """Called with uint8 (N, H, W, 3) RGB photos of any size and their true heads.
 
     A linear filter for each part on gradients of grey and of red over green, over the contrast around,
-    and on how dark a place is. Ridge regression on 200 rendered photos and on the same with a part painted
-    over, 2 s; docs/training.md says how well it tells.
+    and on how dark a place is. Ridge regression on PHOTOS rendered photos and on the same with a part
+    painted over, 2 s; docs/training.md says how well it tells.
     """
 
     kernels: tuple[Array, ...]  # (2 AHEAD + 1, 2 ACROSS + 1, channels)
@@ -94,7 +99,10 @@ class LandmarkFinder:
     def _answers(self, features: Array) -> list[Array]:
         return [
             np.asarray(
-                sum(cv2.filter2D(features[..., c], cv2.CV_32F, kernel[..., c]) for c in range(features.shape[2]))
+                sum(
+                    cv2.filter2D(features[..., c], cv2.CV_32F, kernel[..., c])
+                    for c in range(features.shape[2])
+                )
                 + offset,
                 np.float32,
             )
@@ -107,22 +115,29 @@ def learn_landmark_finder(images: Images, heads: Sequence[Head]) -> LandmarkFind
     rng = np.random.default_rng(0)
     seen: list[list[Array]] = [[], [], []]
     wanted: list[list[float]] = [[], [], []]
+
+    def sample(features: Array, which: int, own: Floats, places: Floats) -> None:
+        """What one filter sees at (K, 2) places, and what it should answer with its own parts at (L, 2)."""
+        for x, y in places:
+            squared = np.square(own - (x, y)).sum(axis=1).min(initial=np.inf)
+            seen[which].append(_patch(features, x, y))
+            wanted[which].append(float(np.exp(-squared / SHARPNESS)))
+
     for image, head in zip(images[:PHOTOS], heads[:PHOTOS], strict=True):
         upright, places, apart = _upright(image, head)
         features = _features(upright)
         anywhere = rng.uniform(ACROSS + 1, SIDE - ACROSS - 1, (24, 2))
         for which in range(3):
-            own = places[[part for part in range(4) if FILTER_OF[part] == which]]
-            for x, y in np.concatenate([*(place + AROUND for place in own), anywhere]):
-                squared = float(np.square(own - (x, y)).sum(axis=1).min())
-                seen[which].append(_patch(features, x, y))
-                wanted[which].append(float(np.exp(-squared / SHARPNESS)))
-        for part, which in enumerate(FILTER_OF):
+            own = places[_parts_of(which)]
+            sample(features, which, own, np.concatenate([*(place + AROUND for place in own), anywhere]))
+        for part in range(4):
             features = _features(_upright(painted_over(image, head, part), head)[0])
-            around = np.concatenate([3.0 * AROUND, NEAR[part] * apart * rng.uniform(-1.0, 1.0, (8, 2))])
-            for x, y in places[part] + around:
-                seen[which].append(_patch(features, x, y))
-                wanted[which].append(0.0)
+            shifts = np.concatenate([3.0 * AROUND, NEAR[part] * apart * rng.uniform(-1.0, 1.0, (8, 2))])
+            for which in range(3):
+                # A filter must neither see a part that is gone nor miss one because its neighbour is.
+                own = places[[other for other in _parts_of(which) if other != part]]
+                gone = places[part] + shifts if part in _parts_of(which) else np.empty((0, 2))
+                sample(features, which, own, np.concatenate([own, gone]))
     learned = [_ridge(np.array(rows), np.array(values)) for rows, values in zip(seen, wanted, strict=True)]
     return LandmarkFinder(tuple(kernel for kernel, _ in learned), tuple(offset for _, offset in learned))
 
@@ -151,6 +166,11 @@ def painted_over(image: Picture, head: Head, part: int) -> Picture:
     skin = light / np.maximum(cv2.GaussianBlur(outside, (0, 0), sigma), np.float32(1e-4))[..., None]
     amount = np.clip((1.1 - away) / 0.2, 0.0, 1.0)[..., None]
     return np.asarray(np.rint(image * (1.0 - amount) + skin * amount), np.uint8)
+
+
+def _parts_of(which: int) -> list[int]:
+    """The parts that a filter is for."""
+    return [part for part in range(4) if FILTER_OF[part] == which]
 
 
 def _turn(head: Head) -> Floats:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from getgan.runtime.metrics import psnr, ssim_in, ssim_map
+from getgan.training.evaluation.landmarks import MOUTH, NOSE, Found, LandmarkFinder, hidden_parts
 from getgan.training.evaluation.pose import PoseReader, correlation
 from getgan.training.evaluation.testsets import Floats, Images, Masks, TestSet, large_enough
 from getgan.training.evaluation.translate import Outputs
@@ -20,7 +21,9 @@ def regions(test: TestSet) -> dict[str, Masks]:
     return {"hidden": test.mask, "visible": test.visible, "face": test.face}
 
 
-def measure(test: TestSet, far: TestSet | None, outputs: Outputs, reader: PoseReader) -> dict[str, float]:
+def measure(
+    test: TestSet, far: TestSet | None, outputs: Outputs, reader: PoseReader, finder: LandmarkFinder
+) -> dict[str, float]:
     """Key of a metric (report.METRICS) -> its mean over the scenes; NaN where no scene has it."""
     found = {"trace": mean_of(outputs.trace)}
     found |= likeness(test.truth, outputs.hidden, regions(test))
@@ -30,6 +33,7 @@ def measure(test: TestSet, far: TestSet | None, outputs: Outputs, reader: PoseRe
     found |= _pose("", reader(outputs.hidden), test.pose)
     if far is not None and outputs.far is not None:
         found |= _pose("far_", reader(outputs.far), far.pose)
+    found |= parts_found(finder(outputs.hidden, test.heads), hidden_parts(test.mask, test.heads))
     found |= {f"auroc_{name}": mean_of(values) for name, values in outputs.aurocs.items()}
     return found
 
@@ -83,6 +87,31 @@ def identity(made: Images, truth: Images, face: Masks) -> tuple[float, float]:
     top = np.where(above == 0, 1.0 / ties, 0.0)
     beaten = len(likes) - above - (ties + 1) / 2
     return 100.0 * float(top.mean()), 100.0 * float((beaten / (len(likes) - 1)).mean())
+
+
+def parts_found(found: Found, hidden: Masks) -> dict[str, float]:
+    """Share of the scenes with both eyes, nose, mouth in place, %, and how far off those are.
+
+    Also over the scenes that hide the part (of the eyes, at least one) and those that do not; hidden (N, 4).
+    """
+    figures = {
+        "eyes_missing": 100.0 * float(found.eye_missing.mean()),
+        "eyes_further": 100.0 * float((found.further_eyes > 0).mean()),
+    }
+    for name, good, parts in (
+        ("eyes", found.both_eyes, [0, 1]),
+        ("nose", found.in_place[:, NOSE], [NOSE]),
+        ("mouth", found.in_place[:, MOUTH], [MOUTH]),
+    ):
+        share = np.where(good, 100.0, 0.0)
+        behind = hidden[:, parts].any(axis=1)
+        distances = found.distance_where_there[:, parts]
+        figures[f"{name}_place"] = mean_of(share)
+        figures[f"{name}_place_hidden"] = mean_of(share[behind])
+        figures[f"{name}_place_visible"] = mean_of(share[~behind])
+        there = distances[~np.isnan(distances)]
+        figures[f"{name}_distance"] = float(np.median(there)) if there.size else float("nan")
+    return figures
 
 
 def mean_of(values: Floats) -> float:

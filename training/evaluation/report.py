@@ -174,12 +174,15 @@ def _cell_document(cell: Cell) -> dict[str, Any]:
 
 
 def _column(document: dict[str, Any]) -> Column:
+    cells = {
+        key: Cell(tuple(tuple(row) for row in cell["values"]), cell["reason"])
+        for key, cell in document["cells"].items()
+    }
+    shape = cells["dependence"].values
+    unknown = Cell(tuple((None,) * len(row) for row in shape), "the version that made this had no such row")
     return Column(
         label=document["label"],
         kind=document["kind"],
         origins=tuple(Origin(**origin) for origin in document["checkpoints"]),
-        cells={
-            key: Cell(tuple(tuple(row) for row in cell["values"]), cell["reason"])
-            for key, cell in document["cells"].items()
-        },
+        cells={metric.key: unknown for metric in METRICS} | cells,
     )

@@ -27,12 +27,29 @@ def _likeness(group: str, region: str) -> tuple[Metric, ...]:
     )
 
 
+PLACES = "Eyes, nose and mouth where they belong"
+
+
+def _places(part: str, title: str, hidden: str, visible: str) -> tuple[Metric, ...]:
+    return (
+        Metric(f"{part}_place", PLACES, title, "%", "higher", 1),
+        Metric(f"{part}_place_hidden", PLACES, f"{title}, {hidden}", "%", "higher", 1),
+        Metric(f"{part}_place_visible", PLACES, f"{title}, {visible}", "%", "higher", 1),
+        Metric(f"{part}_distance", PLACES, f"{part}, median distance", "% of head", "lower", 2),
+    )
+
+
 OCCLUSION = "Where is the occlusion? AUROC inside the face"
 METRICS: tuple[Metric, ...] = (
     *_likeness("Against the true photo: hidden part of the face", "hidden"),
     *_likeness("Against the true photo: visible part of the face", "visible"),
     *_likeness("Against the true photo: whole face", "face"),
     *_likeness("Against the true photo: face, input without occluder", "clean"),
+    *_places("eyes", "both eyes", "one hidden or both", "none hidden"),
+    Metric("eyes_missing", PLACES, "an eye missing", "%", "lower", 1),
+    Metric("eyes_further", PLACES, "a third eye or more", "%", "lower", 1),
+    *_places("nose", "nose", "hidden", "not hidden"),
+    *_places("mouth", "mouth", "hidden", "not hidden"),
     Metric("dependence", "Does the answer depend on the input?", "dependence on the input", "", "higher", 2),
     Metric("trace", "Does the answer depend on the input?", "trace of the occluder", "of 2", "lower", 3),
     Metric("identity_top1", "Identity kept", "right photo found first", "%", "higher", 1),
@@ -67,6 +84,14 @@ NOTES: tuple[tuple[str, str], ...] = (
         "picture is left out. PSNR likes a blurred average: see what the mean photo gets.",
     ),
     ("perceptual distance", "Shift-tolerant LPIPS (AlexNet), the mean of its map over the region."),
+    (
+        "eyes, nose, mouth",
+        "Of y_* of the occluded input, by filters learned on rendered photos: there, and no further from the "
+        "true place than 0.3 of the distance between the eyes; eyes also without a third one in the face. "
+        "An eye is missing where none is found within 0.55 of that distance; what is left is misplaced. "
+        "A part counts as hidden where the occluder covers half of it or more. Distance: of the parts that "
+        "were found near their place, in per cent of the head's height.",
+    ),
     (
         "dependence",
         "Mean L1 distance between the outputs for different inputs (without occluder), over the same between "

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from getgan import __version__
 from getgan.training.evaluation.contestants import open_entries, resolve_device
+from getgan.training.evaluation.landmarks import learn_landmark_finder
 from getgan.training.evaluation.maps import MAP_NAMES, reason_without
 from getgan.training.evaluation.measures import measure
 from getgan.training.evaluation.options import (
@@ -63,9 +64,11 @@ def evaluate(
     numbers: list[list[Numbers]] = []  # [test seed][contestants, then references]
     galleries: tuple[Gallery, ...] = ()
     with _threads(options.threads):
-        say("learning to read poses", 0.0)
+        say("learning to read faces", 0.0)
         judge = PerceptualJudge(device, options.batch) if options.perceptual else None
-        reader = learn_pose_reader(*render_learning_photos(wide_poses(faces, far_faces), options.pose_photos))
+        photos = render_learning_photos(wide_poses(faces, far_faces), options.pose_photos)
+        reader = learn_pose_reader(photos.images, photos.pose)
+        finder = learn_landmark_finder(photos.images, photos.heads)
         average = mean_photo(faces)
         steps = len(options.seeds) * (len(contestants) + 2)
         for turn, seed in enumerate(options.seeds):
@@ -80,10 +83,10 @@ def evaluate(
                 made.append(translate_set(contestant, test, far, device, options.batch, pictures))
             say(f"test seed {seed}: comparing", (first + len(contestants) + 1) / (steps + 1))
             made += reference_outputs(test, far, average)
-            numbers.append([measure(test, far, outputs, reader) for outputs in made])
+            numbers.append([measure(test, far, outputs, reader, finder) for outputs in made])
             if judge is not None:
-                photos = render_photos(faces, seed, options.scenes)
-                for found, more in zip(numbers[-1], judge.judge(test, made, photos), strict=True):
+                held_out = render_photos(faces, seed, options.scenes)
+                for found, more in zip(numbers[-1], judge.judge(test, made, held_out), strict=True):
                     found |= more
             if pictures:
                 galleries = galleries_of(test, contestants, made[: len(contestants)], pictures)
@@ -170,6 +173,10 @@ def _reason(key: str, options: EvaluationOptions, contestant: Contestant | None)
         if contestant is None:
             return "a reference has no such map"
         return reason_without(contestant, name) if name in MAP_NAMES else ""
+    if key.endswith("_distance"):
+        return "no such part was found near its place in any scene"
+    if key.endswith("_place_visible"):
+        return "every scene hides that part"
     return "no scene hides enough of the face"
 
 
