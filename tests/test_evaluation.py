@@ -112,6 +112,8 @@ def test_a_perfect_translator_gets_the_best_of_every_row(report: Report) -> None
         assert mean(report, label, "trace") == 0.0
         assert mean(report, label, "identity_top1") == 100.0
         assert mean(report, label, "identity_rank") == 100.0
+        assert mean(report, label, "eyes_place") > 80.0  # learned on 60 photos of 32 pixels
+        assert mean(report, label, "mouth_place") > 80.0
         assert not column(report, label).collapsed
 
 
@@ -138,6 +140,8 @@ def test_one_face_for_all_is_called_collapsed_whatever_its_trace(report: Report)
     assert mean(report, "mean photo", "identity_top1") == pytest.approx(100 / 6)
     assert mean(report, "mean photo", "identity_rank") == pytest.approx(50.0)
     assert mean(report, "mean photo", "yaw_r") == 0.0
+    assert mean(report, "mean photo", "eyes_place") == 0.0
+    assert column(report, "<b>one & only</b>").cells["mouth_distance"].reason.startswith("no such part")
 
 
 def test_the_input_itself_keeps_its_whole_occluder(report: Report) -> None:

@@ -34,13 +34,13 @@ def watch() -> Watch:
 
 @pytest.fixture(scope="module")
 def truth() -> Translate:
-    """The true photo of every clean probe scene."""
+    """The true photo of every probe scene, with and without its occluder."""
     scene = scene_config(tiny().data)
     known = {}
     for n in range(IMAGES):
         shown = render_ultrasound(scene, seed_of("ultrasound", "probe", n))
-        clean, truth = tensor_from_images(np.stack([shown.clean, shown.truth]))
-        known[clean.numpy().tobytes()] = truth
+        x, clean, truth = tensor_from_images(np.stack([shown.ultrasound, shown.clean, shown.truth]))
+        known[x.numpy().tobytes()] = known[clean.numpy().tobytes()] = truth
     return lambda x: torch.stack([known[image.numpy().tobytes()] for image in x])
 
 
@@ -58,12 +58,14 @@ def test_the_truth_is_healthy(watch: Watch, truth: Translate) -> None:
     assert reading.yaw_correlation is not None
     assert reading.yaw_correlation > 0.8
     assert reading.score == reading.psnr_clean
+    assert reading.both_eyes == 1.0
 
 
 def test_one_face_for_every_input_is_a_collapse(watch: Watch, truth: Translate) -> None:
     reading = watch.read(constant)
     assert reading.collapsed
     assert reading.dependence < 1e-3
+    assert reading.both_eyes == 0.0
     assert reading.yaw_correlation is not None
     assert abs(reading.yaw_correlation) < 0.5
     # Nearly one face: the mean of all truths and a little of each.
@@ -72,6 +74,20 @@ def test_one_face_for_every_input_is_a_collapse(watch: Watch, truth: Translate) 
     assert mean.dependence == pytest.approx(0.2, abs=1e-3)
     half = watch.read(lambda x: 0.5 * truth(x).mean(dim=0, keepdim=True) + 0.5 * truth(x))
     assert not half.collapsed
+
+
+def test_eyes_are_looked_for_in_what_becomes_of_the_occluded_input(watch: Watch, truth: Translate) -> None:
+    occluded = {image.numpy().tobytes() for image in watch.inputs}
+
+    def eyeless(x: Tensor) -> Tensor:
+        """Right where the input is clean; of an occluded one, the true photo without its upper half."""
+        made = truth(x).clone()
+        for place, image in enumerate(x):
+            if image.numpy().tobytes() in occluded:
+                made[place, :, : made.shape[2] * 5 // 8] = made[place].mean()
+        return made
+
+    assert watch.read(eyeless).both_eyes == 0.0
 
 
 def test_psnr_counts_the_face_alone(watch: Watch, truth: Translate) -> None:
@@ -98,7 +114,7 @@ def test_folders_are_watched_without_a_truth(tmp_path: Path) -> None:
     watch = Watch(data, open_domains(data), IMAGES)
     assert len(watch.inputs) == 5  # all there are
     healthy, collapsed = watch.read(lambda x: x), watch.read(constant)
-    assert (healthy.psnr_clean, healthy.yaw_correlation) == (None, None)
+    assert (healthy.psnr_clean, healthy.yaw_correlation, healthy.both_eyes) == (None, None, None)
     assert healthy.score == healthy.dependence > COLLAPSED_BELOW
     assert collapsed.collapsed
     assert not healthy.collapsed
