@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -126,3 +128,27 @@ def test_an_engine_that_is_closed_meanwhile_says_so(backend: str, bundle: Bundle
     in_threads(work)
     with pytest.raises(DeviceError, match="closed"):
         engine.infer(image)
+
+
+SIGNALLED = """
+import os, signal, sys, threading
+from pathlib import Path
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.session import open_session
+
+seen = []
+signal.signal(signal.SIGTERM, lambda number, stack: seen.append(number))
+session = open_session(Bundle.open(Path(sys.argv[1])), backend=sys.argv[2], precision="fp32", threads=1)
+closer = threading.Thread(target=session.close)
+closer.start()
+closer.join()
+os.kill(os.getpid(), signal.SIGTERM)
+print(seen == [signal.SIGTERM])
+"""
+
+
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_a_signal_after_a_session_was_closed_in_another_thread_is_seen(backend: str, bundle: Bundle) -> None:
+    command = [sys.executable, "-c", SIGNALLED, str(bundle.path), backend]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -90,14 +91,14 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": threads,
         }
         try:
-            core = openvino.Core()
-            if graph.precision == "bf16" and "BF16" not in core.get_property(
+            library = core()
+            if graph.precision == "bf16" and "BF16" not in library.get_property(
                 "CPU", "OPTIMIZATION_CAPABILITIES"
             ):
                 raise Unsuitable("OpenVINO finds no bf16 instructions in this CPU")
             with graph_in_memory(graph) as place:
-                model = core.read_model(place)
-            self._compiled: Any = core.compile_model(model, "CPU", settings)
+                model = library.read_model(place)
+            self._compiled: Any = library.compile_model(model, "CPU", settings)
             taken = self._compiled.get_property("INFERENCE_PRECISION_HINT")
             self._request: Any = self._compiled.create_infer_request()
             self._turn = threading.Lock()
@@ -149,6 +150,19 @@ class OpenVinoEngine:
         """See Engine."""
         with self._turn:
             self._request = self._compiled = None
+
+
+@lru_cache(maxsize=1)
+def core() -> Any:
+    """One for the process, never let go of.
+
+    With the first, OpenVINO's CPU plugin gives the calling thread a stack for signals, and unmaps it with the
+    last. Where that happens in another thread, the next signal ends the process: Ctrl-C was a segmentation
+    fault after an engine had been closed elsewhere (2026.4.1; a test keeps it so).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _line(error: BaseException) -> str:

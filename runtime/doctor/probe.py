@@ -82,9 +82,9 @@ def probe_here(candidate: Candidate) -> Probe:
 
 def _openvino_default() -> str:
     """Which precision OpenVINO would run an fp32 graph in, had getgan not named one."""
-    import openvino
+    from getgan.runtime.backends.openvino import core
 
-    default = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
+    default = core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
     return (
         ""
         if default == "f32"
