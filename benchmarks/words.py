@@ -20,33 +20,39 @@ from getgan.benchmarks.validity import in_words
 
 def text_of(report: Report) -> str:
     """For people."""
-    parts = [_headline(report), _about(report), _table(report), _quality(report), _stages(report)]
+    parts = [_headline(report), about(report), _table(report), _quality(report), _stages(report)]
     parts += [_loads(report), _rates(report), _scenarios(report), _memory(report), _sensors(report)]
-    parts.append(_flags(report))
+    parts.append(warnings(report))
     return "\n\n".join("\n".join(part) for part in map(list, parts) if part)
 
 
 def _headline(report: Report) -> Iterator[str]:
     """By the first of getgan's ways."""
-    main = _main(report)
-    base = _pooled(report, main.name)
+    main = main_way(report)
+    base = base_of(report, main.name)
     if base is None:
         return
-    yield f"{main.name}: p50 {_ms(base.percentiles.p50)} from a picture's file to its face's"
+    yield headline_base(main, base)
     for ratio in report.ratios:
         if ratio.contestant == main.name:
-            yield f"  {_in_words(ratio):24} {_peer(report, ratio)}"
+            yield f"  {ratio_words(ratio):24} {peer_words(report, ratio)}"
     if not any(ratio.contestant == main.name for ratio in report.ratios):
         yield "  no peer ran: nothing to compare with"
 
 
-def _in_words(ratio: Ratio) -> str:
+def headline_base(main: Contestant, base: Pooled) -> str:
+    """What getgan takes."""
+    return f"{main.name}: p50 {ms(base.percentiles.p50)} from a picture's file to its face's"
+
+
+def ratio_words(ratio: Ratio) -> str:
     """2.41x as fast (2.38-2.44)."""
     spread = f" ({min(ratio.ratios):.2f}-{max(ratio.ratios):.2f})" if len(ratio.ratios) > 1 else ""
     return f"{ratio.median:.2f}x as fast{spread} as"
 
 
-def _peer(report: Report, ratio: Ratio) -> str:
+def peer_words(report: Report, ratio: Ratio) -> str:
+    """onnxruntime (fp32, 98.1 dB)."""
     peer = _contestant(report, ratio.peer)
     alone = "" if ratio.what == "file to file" else ", the network and its copies alone"
     return f"{peer.name} ({peer.precision}{_psnr(peer)}{alone})"
@@ -59,7 +65,8 @@ def _psnr(contestant: Contestant) -> str:
     return ", equal pictures" if quality.psnr is None else f", {quality.psnr:.1f} dB"
 
 
-def _about(report: Report) -> Iterator[str]:
+def about(report: Report) -> Iterator[str]:
+    """Machine, software, network, settings."""
     machine, bundle, settings = report.machine, report.bundle, report.settings
     flags = ", ".join(machine.flags or ()) or "instruction sets unknown"
     libraries = ", ".join(f"{name} {version}" for name, version in report.libraries.items())
@@ -90,7 +97,7 @@ def _table(report: Report) -> Iterator[str]:
         if contestant.unavailable:
             yield f"{contestant.name:28}  not here: {contestant.unavailable}"
             continue
-        pooled = _pooled(report, contestant.name)
+        pooled = base_of(report, contestant.name)
         if pooled is None:
             continue
         opens = "-" if contestant.open_seconds is None else f"{contestant.open_seconds:.1f} s"
@@ -125,7 +132,7 @@ def _stages(report: Report) -> Iterator[str]:
     yield f"{'median ms':28}{columns}"
     reasons: dict[str, list[str]] = {}
     for contestant in report.contestants:
-        pooled = _pooled(report, contestant.name)
+        pooled = base_of(report, contestant.name)
         if pooled is None:
             continue
         found = (pooled.stages.get(name) for name in STAGES)
@@ -135,7 +142,7 @@ def _stages(report: Report) -> Iterator[str]:
         for stage in run.stages:
             if stage.times is None and stage.name not in (names := reasons.setdefault(stage.absent, [])):
                 names.append(stage.name)
-    yield _main(report).about
+    yield main_way(report).about
     for reason, names in reasons.items():
         yield f"no {', '.join(name.replace('_', ' ') for name in names)}: {reason}"
 
@@ -204,7 +211,8 @@ def _sensors(report: Report) -> Iterator[str]:
         yield f"absent: {', '.join(names)}: {reason}"
 
 
-def _flags(report: Report) -> Iterator[str]:
+def warnings(report: Report) -> Iterator[str]:
+    """Why a figure may not hold, a line each."""
     few = sum(flag.kind == "samples" for flag in report.flags)
     if few:
         wanted = ", ".join(f"{count:,} for {name}" for name, count in WANTED.items())
@@ -229,11 +237,13 @@ def _cells(found: Percentiles) -> str:
     return "".join(f"{'-':>9}" if value is None else f"{1000 * value:>9.2f}" for value in values)
 
 
-def _ms(seconds: float) -> str:
+def ms(seconds: float) -> str:
+    """12.34 ms."""
     return f"{1000 * seconds:.2f} ms"
 
 
-def _main(report: Report) -> Contestant:
+def main_way(report: Report) -> Contestant:
+    """getgan's first way, which was measured most; a measurement without one ends in an error."""
     return next(each for each in report.contestants if each.role == "getgan" and not each.unavailable)
 
 
@@ -241,6 +251,7 @@ def _contestant(report: Report, name: str) -> Contestant:
     return next(each for each in report.contestants if each.name == name)
 
 
-def _pooled(report: Report, name: str) -> Pooled | None:
+def base_of(report: Report, name: str) -> Pooled | None:
+    """One picture at a time, the setting that all contestants ran."""
     found = (each for each in report.pooled if each.contestant == name and each.setting == BASE)
     return next(found, None)
