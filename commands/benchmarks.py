@@ -1,4 +1,4 @@
-"""bench run, bench runtime, bench train."""
+"""bench run, bench page, bench compare, bench runtime, bench train."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def bench_run(
         str, typer.Option(help="What the report calls this machine; it takes no name by itself.")
     ] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for report.json and LoadGen's logs.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for report.json, report.html and LoadGen's logs."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -51,6 +52,7 @@ def bench_run(
         from getgan.benchmarks.peers import NAMES
         from getgan.benchmarks.reportfile import json_from_report, prepare_folder, write_report
         from getgan.benchmarks.schema import ScenarioName
+        from getgan.benchmarks.webpage import PAGE_NAME, write_page
         from getgan.benchmarks.words import text_of
         from getgan.runtime.console import ShareLine
 
@@ -81,9 +83,47 @@ def bench_run(
         report = measure(options, line.share)
     print(json_from_report(report).decode() if json else printable(text_of(report)))
     if output is not None:
-        path = write_report(report, output)
+        path, page = write_report(report, output), write_page(report, output / PAGE_NAME)
         if not json:
-            print(f"\nreport: {path}")
+            print(f"\nreport: {path}\npage:   {page}")
+
+
+def bench_page(
+    report: Annotated[Path, typer.Argument(help="report.json, or the folder that holds it.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="HTML file that takes the page; report.html beside the report."),
+    ] = None,
+) -> None:
+    """Draw a report's page anew: one HTML file with its plots, which loads nothing."""
+    with imports():
+        from getgan.benchmarks.reportfile import read_report
+        from getgan.benchmarks.webpage import PAGE_NAME, write_page
+
+    found = read_report(report)
+    folder = report if report.is_dir() else report.parent
+    print(printable(f"page: {write_page(found, output or folder / PAGE_NAME)}"))
+
+
+def bench_compare(
+    before: Annotated[Path, typer.Argument(metavar="A", help="The older report: file or folder.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="The newer one.")],
+    regression: Annotated[str, typer.Option(help="A figure may get worse by so much.")] = "5%",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also reports of other machines, bundles or settings.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """What changed between two reports, with intervals; exit 1 = a regression, 2 = they do not compare."""
+    with imports():
+        from getgan.benchmarks.compare import compare, share
+        from getgan.benchmarks.reportfile import read_report
+
+    allowed = share(regression)
+    found = compare(read_report(before), read_report(after), regression=allowed, anyway=anyway)
+    tell(found, json)
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 def bench_runtime(

@@ -26,11 +26,16 @@ Threads = Annotated[int, typer.Option(help="CPU threads; 0 = all cores.", min=0)
 
 
 class RunByDefault(TyperGroup):
-    """`getgan bench BUNDLE` is `getgan bench run BUNDLE`; a bundle called like a command needs the `run`."""
+    """`getgan bench BUNDLE` is `getgan bench run BUNDLE`, and `--compare A B` is `compare A B`.
+
+    A bundle called like a command needs the `run`.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Typer's Context, or Click's before 0.20
         """See TyperGroup."""
-        if args and args[0] not in (*self.commands, "--help"):
+        if args[:1] == ["--compare"]:
+            args = ["compare", *args[1:]]
+        elif args and args[0] not in (*self.commands, "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 

@@ -104,6 +104,8 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
         "demo": [["demo", CHECKPOINT, "-o", out / "demo"]],
         "bench": [
             ["bench", "run", bundle, "--duration", "0.1", "--repeats", "1", "-o", out / "report", *SCENARIO],
+            ["bench", "page", out / "report", "-o", out / "page.html"],
+            ["bench", "compare", out / "report", out / "report"],
             ["bench", "runtime", bundle, "--rounds", "1"],
             ["bench", "train", "--size", "32", "--ngf", "4", "--rounds", "1"],
             ["bench", "recognise", "--size", "16", "--rounds", "1"],
