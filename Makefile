@@ -9,11 +9,14 @@ CHECKPOINTS ?= getgan=examples/getgan-64.safetensors cyclegan=examples/cyclegan-
 TESTS       ?= tests
 MINUTES     ?= 30
 FUZZ        := $(abspath build/fuzz)
+BENCH       := build/bench
+SMALL_RATES ?= 10,40,80,120
+LARGE_RATES ?= 2,5,8
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compare test coverage offline fuzz bundle matrix check format clean
+.PHONY: help setup demo compare test coverage offline fuzz bundle bench matrix check format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +53,21 @@ fuzz: $(STAMP) ## throw damaged files at every parser for MINUTES=30; the one th
 
 bundle: $(STAMP) ## make the bundle in examples/ anew from its checkpoint
 	@$(BIN)/getgan export examples/getgan-64.safetensors -o examples/getgan-64.getgan --occlusion --overwrite
+
+# The rates are those of two cores: some that they keep up with, and some that they do not.
+bench: $(STAMP) ## measure the shipped bundle and a large network beside all peers, write docs/benchmarks.md (ten minutes)
+	@mkdir -p $(BENCH)
+	@$(BIN)/python -m pip install -qq --no-input -c constraints.txt ncnn pnnx || echo "ncnn cannot be installed here: the page will say so" >&2
+	@echo "==> an untrained network of ResNet-9's size, exported with its gate"
+	@$(BIN)/python -m getgan.benchmarks.untrained $(BENCH)/ngf64.safetensors --ngf 64 --size 256
+	@$(BIN)/getgan export $(BENCH)/ngf64.safetensors -o $(BENCH)/ngf64.getgan --overwrite
+	@echo "==> getgan bench examples/getgan-64.getgan"
+	@$(BIN)/getgan bench examples/getgan-64.getgan --precision auto,fp32 --checkpoint examples/getgan-64.safetensors \
+		--concurrency 1,2,4 --batch 1,2,4 --rate $(SMALL_RATES) --duration 2 -o $(BENCH)/getgan-64 >$(BENCH)/getgan-64.txt
+	@echo "==> getgan bench $(BENCH)/ngf64.getgan"
+	@$(BIN)/getgan bench $(BENCH)/ngf64.getgan --precision auto,fp32 --checkpoint $(BENCH)/ngf64.safetensors \
+		--concurrency 1,2 --batch 1,2 --rate $(LARGE_RATES) --camera 30 --duration 3 -o $(BENCH)/ngf64 >$(BENCH)/ngf64.txt
+	@$(BIN)/python -m getgan.benchmarks.docspage docs $(BENCH)/getgan-64 $(BENCH)/ngf64
 
 matrix: $(STAMP) ## the runtime's tests from the built wheel, on Python 3.10 and 3.12 (ten minutes)
 	@$(BIN)/nox || { echo "Was an interpreter not found? Put it on PATH: PATH=/path/to/python3.10/bin:\$$PATH make matrix" >&2; exit 1; }

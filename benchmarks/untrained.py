@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -41,3 +43,17 @@ def write_untrained(path: Path, *, ngf: int, size: int, seed: int = 0) -> str:
         Checkpoint("getgan", config, generator.state_dict(), generator.contract(size), provenance), path
     )
     return about
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m getgan.benchmarks.untrained FILE`, for `make bench`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--ngf", type=int, default=64)
+    parser.add_argument("--size", type=int, default=256)
+    asked = parser.parse_args(arguments)
+    print(write_untrained(asked.file, ngf=asked.ngf, size=asked.size))
+
+
+if __name__ == "__main__":
+    main()
