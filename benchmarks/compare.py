@@ -209,10 +209,13 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
         if (was_ratio := headline.get((ratio.contestant, ratio.peer))) is not None:
             both = f"{_spread(was_ratio)} -> {_spread(ratio)}"
             yield f"{ratio.contestant} is as fast as {ratio.peer} times {both}"
-    kinds = [{flag.kind for flag in each.flags} for each in (before, after)]
-    for name, found in zip("AB", kinds, strict=True):
-        if found:
-            yield f"flags of {name}: {', '.join(sorted(found))}"
+    for name, report in (("A", before), ("B", after)):
+        kinds = {flag.kind for flag in report.flags}
+        if kinds:
+            yield f"flags of {name}: {', '.join(sorted(kinds))}"
+        # No interval knows of it: two equal reports of a busy machine have differed by a third, "surely".
+        if kinds & {"busy", "clocks", "throttled"}:
+            yield f"beware: the machine was not quiet in {name}; a change may be the machine's: measure again"
 
 
 def _spread(ratio: Ratio) -> str:

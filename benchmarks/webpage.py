@@ -88,10 +88,15 @@ def html_from_report(report: Report) -> str:
     return "\n".join(parts)
 
 
-def write_page(report: Report, path: Path) -> Path:
-    """Write it; OutputError leaves the older one, and a file that is no page of ours."""
+def check_page(path: Path) -> None:
+    """OutputError rather than replace a file that is no page of ours; before the minutes of work."""
     if path.exists() and not _ours(path):
         raise OutputError(f"{path}: is no page of getgan bench and is not replaced; choose another name")
+
+
+def write_page(report: Report, path: Path) -> Path:
+    """Write it; OutputError leaves what was there."""
+    check_page(path)
     write_bytes_atomic(path, html_from_report(report).encode())
     return path
 

@@ -52,7 +52,7 @@ def bench_run(
         from getgan.benchmarks.peers import NAMES
         from getgan.benchmarks.reportfile import json_from_report, prepare_folder, write_report
         from getgan.benchmarks.schema import ScenarioName
-        from getgan.benchmarks.webpage import PAGE_NAME, write_page
+        from getgan.benchmarks.webpage import PAGE_NAME, check_page, write_page
         from getgan.benchmarks.words import text_of
         from getgan.runtime.console import ShareLine
 
@@ -79,6 +79,7 @@ def bench_run(
     )
     if output is not None:
         prepare_folder(output)
+        check_page(output / PAGE_NAME)
     with ShareLine(quiet=json) as line:
         report = measure(options, line.share)
     print(json_from_report(report).decode() if json else printable(text_of(report)))

@@ -120,6 +120,16 @@ def test_others_are_refused_in_words_unless_asked() -> None:
         assert found.different == (words,) and f"beware: {words}" in found.text() and found.passed
 
 
+def test_a_machine_that_was_not_quiet_is_told() -> None:
+    quiet = sampled(0)
+    busy = msgspec.structs.replace(quiet, flags=(Flag("busy", "3 programs"), Flag("samples", "few")))
+    found = compare(quiet, busy, regression=0.05)
+    assert "flags of B: busy, samples" in found.notes
+    assert [note for note in found.notes if "not quiet in B" in note] and "not quiet in A" not in found.text()
+    few = msgspec.structs.replace(quiet, flags=(Flag("samples", "few"),))
+    assert "not quiet" not in compare(quiet, few, regression=0.05).text()
+
+
 def test_a_newer_library_is_told_and_compared() -> None:
     here = sampled(0)
     newer = msgspec.structs.replace(here, libraries={"openvino": "2027.0"}, getgan="1.0")

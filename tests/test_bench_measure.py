@@ -348,12 +348,20 @@ def test_the_command_writes_its_report_and_loadgen_s_logs(tmp_path: Path) -> Non
         (scenario,) = document["scenarios"]
         assert (folder / scenario["logs"] / "mlperf_log_summary.txt").read_text()
         assert scenario["sampled"] > 0
-    assert sorted(path.name for path in folder.iterdir()) == (["loadgen"] if more else []) + ["report.json"]
+    logs = ["loadgen"] if more else []
+    assert sorted(path.name for path in folder.iterdir()) == [*logs, "report.html", "report.json"]
+    assert document["bundle"]["sha256"][:12] in (folder / "report.html").read_text()
     # A report of ours is replaced by the next one, any other file is not.
     (folder / "report.json").write_text("{}")
     refused = getgan("bench", "run", str(bundle), *QUICK, "-o", str(folder))
     assert refused.returncode == 1 and "it is not replaced: choose another folder" in refused.stderr
     assert (folder / "report.json").read_text() == "{}"
+    (folder / "report.json").unlink()
+    (folder / "report.html").write_text("mine")
+    refused = getgan("bench", "run", str(bundle), *QUICK, "-o", str(folder))
+    assert refused.returncode == 1 and "is no page of getgan bench" in refused.stderr
+    # It was said before anything was measured.
+    assert not (folder / "report.json").exists() and (folder / "report.html").read_text() == "mine"
 
 
 @pytest.mark.slow
