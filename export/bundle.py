@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,10 +22,13 @@ from getgan.errors import ExportError
 from getgan.export.compare import Expected
 from getgan.export.convert import FP32, FRAMES, TARGETS, Target, convert
 from getgan.export.facts import model_of, name_of
+from getgan.export.features import with_features
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
-from getgan.export.images import gate_images
+from getgan.export.guardgate import GuardGate, Shown, guard_pictures, nonsense
+from getgan.export.guarding import FILE, REFUSED, Frames, Made, calibrated, fp32_run, saved_guard
+from getgan.export.images import GateImage, gate_images
 from getgan.export.page import page
 from getgan.export.proof import prove_branch
 from getgan.export.record import NOT_RUN, QualityRecord, VariantRecord, json_from_record
@@ -35,6 +38,9 @@ from getgan.models.checkpoint import NOTHING_TOLD, Checkpoint, load_checkpoint
 from getgan.models.settings import Told
 from getgan.printing import json_text
 from getgan.runtime.bundle import SUFFIX, pack_bundle
+from getgan.runtime.guard.judge import Guard
+from getgan.runtime.guard.promise import guard_in_words
+from getgan.runtime.guard.statistics import bytes_from_statistics
 from getgan.runtime.images import bytes_from_image
 from getgan.runtime.manifest import (
     MANIFEST_NAME,
@@ -60,6 +66,7 @@ class ExportOptions:
 
     outputs: tuple[Output, ...] = ("face",)
     images: tuple[Path, ...] = ()
+    calibration: Frames | None = None  # of the guard; None: what stands beside the checkpoint
     frames: bool = False  # also a variant that takes and gives uint8 frames
     overwrite: bool = False
     threads: int = 0  # of the CPU; 0 = all cores
@@ -73,6 +80,7 @@ class ExportReport(msgspec.Struct, frozen=True):
     bytes: int
     manifest: Manifest
     seconds: dict[str, float]
+    guard: str  # in words
 
     def text(self) -> str:
         """For a terminal."""
@@ -86,6 +94,7 @@ class ExportReport(msgspec.Struct, frozen=True):
                 f"{figures.max_levels} levels, SSIM {figures.ssim:.5f} ({figures.worst})"
             )
         lines += [f"{each.name:9s} refused: {each.reason}" for each in manifest.refused]
+        lines.append(f"guard     {self.guard}")
         branch = manifest.export.branch
         if branch is not None and not branch.kept:
             lines.append(
@@ -114,6 +123,9 @@ class Judged:
     export: Export
     records: dict[Target, VariantRecord]
     expected: tuple[Expected, ...]
+    guard: Made | None = None
+    refused: Shown | None = None  # by the guard, on every machine
+    no_guard: str = ""  # why there is none
 
     def path(self, plan: Plan) -> str:
         """Of the plan's graph in the bundle, which is called as the first target with this plan."""
@@ -149,7 +161,8 @@ def export_bundle(
             else:
                 move_into_place(folder, output)
     progress("written", 1.0)
-    return ExportReport(str(output), sum(map(len, files.values())), manifest, seconds)
+    guard = judged.no_guard or guard_in_words(manifest.guard)
+    return ExportReport(str(output), sum(map(len, files.values())), manifest, seconds, guard)
 
 
 def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict[str, float]) -> Judged:
@@ -161,6 +174,9 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
     progress("exporting to ONNX", 0.02)
     with _timed(seconds, "ONNX"):
         fp32 = export_onnx(checkpoint, outputs=options.outputs)
+    saved = options.calibration or saved_guard(path, checkpoint.sha256 or "")
+    if not isinstance(saved, str):
+        fp32 = with_features(fp32, contract)
     progress("translating the gate's images with PyTorch", 0.15)
     with _timed(seconds, "PyTorch"):
         gate = Gate(reference, contract, images, options.threads)
@@ -168,6 +184,8 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
     with _timed(seconds, "proof"):
         branch = prove_branch(checkpoint, fp32, [gate.expected[0].input, gate.expected[-1].input])
     graphs: dict[Plan, OnnxModel] = {FP32.plan: fp32}
+    made: Made | None = None
+    refused: Shown | None = None
     records: dict[Target, VariantRecord] = {}
     targets = (*TARGETS, FRAMES) if options.frames else TARGETS
     for place, target in enumerate(targets):
@@ -179,6 +197,11 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
                 f"the FP32 graph does not give PyTorch's pictures: {records[target].reason}; nothing was "
                 "written: report this with the checkpoint"
             )
+        if target is FP32 and not isinstance(saved, str):
+            with _timed(seconds, "guard"):
+                made, refused = _guarded(gate, fp32, saved, images, progress)
+            assert gate.guard is not None
+            records[target] = msgspec.structs.replace(records[target], guard=gate.guard.own())
     export = Export(
         getgan=__version__,
         torch=str(torch.__version__),
@@ -189,8 +212,34 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         branch=branch,
         filtered=fp32.filtered,
     )
-    expected, parameters = tuple(gate.expected), reference.parameters
-    return Judged(checkpoint, parameters, options.outputs, graphs, export, records, expected)
+    return Judged(
+        checkpoint,
+        reference.parameters,
+        options.outputs,
+        graphs,
+        export,
+        records,
+        tuple(gate.expected),
+        made,
+        refused,
+        no_guard=f"none: {saved}" if isinstance(saved, str) else "",
+    )
+
+
+def _guarded(
+    gate: Gate, fp32: OnnxModel, saved: Frames | Made, images: Sequence[GateImage], progress: Progress
+) -> tuple[Made, Shown]:
+    """The guard, which the gate holds from here on, and the picture that it must refuse on every machine."""
+    with fp32_run(fp32, gate.threads) as run:
+        if isinstance(saved, Frames):
+            saved = calibrated(
+                saved, run, gate.contract, lambda count: progress(f"calibrating, {count:.0f} pictures", 0.5)
+            )
+        statistics, offered = saved.calibration.statistics, nonsense(images)
+        shown = [*guard_pictures(images, saved.views), *offered]
+        guard = Guard(statistics, saved.calibration.hidden)
+        gate.guard = GuardGate(guard, shown, run, gate.contract.range)
+    return saved, gate.guard.must_refuse(offered)
 
 
 def _judged(gate: Gate, target: Target, graphs: dict[Plan, OnnxModel]) -> VariantRecord:
@@ -214,6 +263,9 @@ def _files(judged: Judged) -> dict[str, bytes]:
         if golden.occlusion:
             hidden = map_from_tensor(expected.outputs["occlusion"][0])
             files[golden.occlusion] = bytes_from_image(np.repeat(hidden[:, :, None], 3, axis=2))
+    if judged.guard is not None and judged.refused is not None:
+        files[FILE] = bytes_from_statistics(judged.guard.calibration.statistics)
+        files[REFUSED] = bytes_from_image(judged.refused.picture)
     record = QualityRecord(
         source_sha256=judged.checkpoint.sha256 or "",
         limits={target.name: target.limits for target in judged.records},
@@ -261,6 +313,7 @@ def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
         variants=tuple(variants),
         refused=tuple(refused),
         golden=tuple(golden for golden, _ in _golden(judged)),
+        guard=None if judged.guard is None else judged.guard.record(),
         quality=QUALITY_NAME,
         page=PAGE_NAME,
         files=_hashes(files),

@@ -69,7 +69,7 @@ def calibrate(
     features, studies, hidden = [], [], 0.0
     tone = ToneCount()
     for shot in shots:
-        view = _view(shot.picture, contract)
+        view = view_of(shot.picture, contract)
         outputs = run(tensor_from_images([view], contract.range))
         features.append(outputs[FEATURES][0])
         studies.append(shot.study)
@@ -131,7 +131,7 @@ def _binomial_tail(count: int, chance: float, least: int) -> float:
     return 1.0 - math.fsum(math.exp(term) for term in terms)
 
 
-def _view(picture: Picture, contract: Contract) -> Picture:
+def view_of(picture: Picture, contract: Contract) -> Picture:
     """As `getgan run` lays it before the network when nothing else is said."""
     height, width = picture.shape[:2]
     how = "letterbox" if contract.fixed else FITS[0]

@@ -15,7 +15,7 @@ from getgan.export.images import GateImage
 from getgan.export.record import ImageRecord, OutputRecord
 from getgan.models.perceptual import MIN_SIZE, PerceptualDistance
 from getgan.models.tensors import tensor_from_images as torch_from_images
-from getgan.runtime.manifest import EXTENT, Limits
+from getgan.runtime.manifest import EXTENT, FEATURES, Limits
 from getgan.runtime.outputs import value_fault
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.runtime.quality import difference, missed
@@ -103,7 +103,7 @@ def run_on_frames(run: Run, value_range: Range) -> Run:
 
     def through(images: Array) -> dict[str, Array]:
         found = run(np.stack([image_from_tensor(image, value_range) for image in images]))
-        tensors = {EXTENT: found[EXTENT]} if EXTENT in found else {}
+        tensors = {name: found[name] for name in (EXTENT, FEATURES) if name in found}
         for name, levels in found.items():
             if levels.dtype == np.uint8 and name == "occlusion":
                 tensors[name] = levels[:, None] / np.float32(255.0)

@@ -2,7 +2,8 @@
 
 A graph that states every type runs alike everywhere: TensorRT 10.3 to 11 takes it as strongly typed, and no
 runtime has to guess. Each node is computed in FP16 or in FP32; a cast stands wherever a value changes from
-one to the other, once for each value however many nodes read it. Input and outputs stay float32.
+one to the other, once for each value however many nodes read it. Input and outputs stay float32, and the
+guard's features are computed in FP32 of whatever the bottleneck is.
 
 Why the statistics stay in FP32: in a trained CycleGAN |x| = 275 before a norm, the sum of squares of most
 channels passes 65504, and eps = 1e-5 is subnormal.
@@ -17,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from getgan.errors import ExportError
+from getgan.export.features import PREFIX
 from getgan.export.graph import INPUT, Array, OnnxModel, element_types, initializers, model_from_proto, shapes
 from getgan.runtime.manifest import Part
 
@@ -59,7 +61,10 @@ def fp16_from_fp32(model: OnnxModel, kept: Sequence[Part] = ALL_PARTS) -> OnnxMo
 def node_precisions(proto: onnx.ModelProto, kept: Sequence[Part] = ALL_PARTS) -> dict[str, bool]:
     """For each node that makes a float32 value, by name: whether FP16 computes it."""
     types, sizes = element_types(proto), shapes(proto)
-    nodes = [node for node in proto.graph.node if types[node.output[0]] == TensorProto.FLOAT]
+    makers = [node for node in proto.graph.node if types[node.output[0]] == TensorProto.FLOAT]
+    # Only readers: among the others they would make a norm of every Add between them and the picture.
+    guard = {node.name: False for node in makers if node.name.startswith(PREFIX)}
+    nodes = [node for node in makers if node.name not in guard]
     for node in nodes:
         known = HALF | STATISTICS | LAST | NEUTRAL | SHAPES
         if node.op_type not in known or node.domain not in ("", "ai.onnx"):
@@ -75,7 +80,7 @@ def node_precisions(proto: onnx.ModelProto, kept: Sequence[Part] = ALL_PARTS) ->
     full |= _way_to_clip(nodes) if "clip" in kept else set()
     if "norms" in kept:
         full |= _scale_and_shift(nodes, full, sizes, {tensor.name for tensor in proto.graph.initializer})
-    return {node.name: node.name not in full for node in nodes}
+    return {node.name: node.name not in full for node in nodes} | guard
 
 
 def _way_to_first_convolution(nodes: list[onnx.NodeProto]) -> set[str]:

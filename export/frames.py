@@ -5,7 +5,8 @@ the nearest level, half to even. TensorRT knows uint8 as a graph's input and out
 read and write: so the casts are outermost.
 
 A level cannot say that its value was NaN or far outside the range. The output `extent` does: the smallest
-and the largest value of the face before it was rounded, NaN if any value is NaN.
+and the largest value of the face before it was rounded, NaN if any value is NaN. The guard's features stay
+float32.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from getgan.contract import half_width
 from getgan.export.graph import INPUT, OnnxModel, model_from_proto
 from getgan.export.grid import NODES
-from getgan.runtime.manifest import EXTENT
+from getgan.runtime.manifest import EXTENT, FEATURES
 
 TO_ROWS, TO_PLANES = [0, 2, 3, 1], [0, 3, 1, 2]  # NCHW to NHWC, and back
 
@@ -29,7 +30,8 @@ def frames_from_tensors(model: OnnxModel) -> OnnxModel:
     ends = _Ends(model)
     ends.take_levels()
     for value in ends.graph.output:
-        ends.give_levels(value)
+        if value.name != FEATURES:
+            ends.give_levels(value)
     ends.give_extent()
     constants = {name for node in ends.graph.node for name in node.input}
     for tensor in [tensor for tensor in ends.graph.initializer if tensor.name not in constants]:
@@ -45,9 +47,10 @@ class _Ends:
         self.proto.CopyFrom(model.proto)
         self.graph = self.proto.graph
         self.low, self.step = model.range[0], 127.5 / half_width(model.range)  # of 1.0, in levels
+        pictures = set(model.outputs) - {FEATURES}
         for node in self.graph.node:
             for names in (node.input, node.output):
-                names[:] = [f"{name}.tensor" if name in model.outputs else name for name in names]
+                names[:] = [f"{name}.tensor" if name in pictures else name for name in names]
 
     def take_levels(self) -> None:
         """In front of the first node: levels, and the picture that they are."""

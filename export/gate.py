@@ -17,6 +17,7 @@ from getgan.export.compare import Comparison, Expected, Run, largest_error, run_
 from getgan.export.convert import Target
 from getgan.export.diagnosis import diagnose, in_words
 from getgan.export.graph import INPUT, Array, OnnxModel
+from getgan.export.guardgate import GuardGate
 from getgan.export.images import GateImage
 from getgan.export.record import NOT_RUN, ImageRecord, ShapeRecord, VariantRecord
 from getgan.export.reference import Reference
@@ -46,6 +47,7 @@ class Gate:
             )
         self.reference, self.contract, self.threads = reference, contract, threads
         self.expected = [self._expected(image) for image in images]
+        self.guard: GuardGate | None = None  # set once the FP32 graph is accepted
         self._undetermined: dict[str, str] = {}
         self._comparison = Comparison()
 
@@ -61,7 +63,8 @@ class Gate:
             graph = Graph(lambda: model.data, way.precision, INPUT, model.outputs, frames=target.plan.frames)
             with closing(backend_of(way).open(graph, way, self.threads or available_cores())) as engine:
                 record = _changed(self._judge(target, engine.infer), backend=_about(engine))
-                return self._judge_other_shapes(target, engine.infer, record)
+                record = self._judge_other_shapes(target, engine.infer, record)
+                return self._judge_guard(target, engine.infer, record)
         except Unsuitable as reason:
             return VariantRecord(target.name, False, NOT_RUN, str(reason))
         except DeviceError as error:
@@ -71,11 +74,13 @@ class Gate:
         """Node by node, with every value rounded."""
         about = f"onnxruntime {ort.__version__}, CPUExecutionProvider, node by node, all values in FP16"
         try:
-            record = self._judge(target, StepRunner(model, self.threads).run)
+            run = StepRunner(model, self.threads).run
+            record = self._judge_guard(target, run, self._judge(target, run))
         except ExportError as error:
             return VariantRecord(target.name, False, about, str(error))
         record = _changed(record, backend=about)
-        if record.accepted or fp32 is None or target.plan.frames == "uint8":  # whose values are in levels
+        right = not any(image.failures for image in record.images)  # refused for the guard's verdicts, or not
+        if right or fp32 is None or target.plan.frames == "uint8":  # whose values are in levels
             return record
         worst = self._worst(record)
         why = diagnose(fp32, model, target.plan.kept, worst.input, worst.image.name, self.threads)
@@ -94,6 +99,15 @@ class Gate:
                 reason = f"{found} at {at}, wanted at most {limit:.0e}"
                 return _changed(record, accepted=False, reason=reason, shapes=shapes)
         return _changed(record, shapes=shapes)
+
+    def _judge_guard(self, target: Target, run: Run, record: VariantRecord) -> VariantRecord:
+        """The record with the guard's scores; a picture without a right answer has no right score."""
+        if self.guard is None or not record.accepted:
+            return record
+        if target.plan.frames == "uint8":
+            run = run_on_frames(run, self.contract.range)
+        scores, reason = self.guard.judge(run, self._undetermined)
+        return _changed(record, guard=scores, accepted=not reason, reason=reason)
 
     def translate(self, image: NDArray[np.uint8]) -> dict[str, Array]:
         """The reference's outputs for uint8 (H, W, 3) RGB, (C, H', W') each."""

@@ -48,6 +48,15 @@ class ShapeRecord(Record, frozen=True):
     max_error: float | None  # over all outputs; None = not finite, or of another shape
 
 
+class ScoreRecord(Record, frozen=True):
+    """What the guard says of one picture by this variant's features; fp32's is what the others must say."""
+
+    name: str
+    score: float | None  # 1 = the limit; None = infinitely far
+    verdict: Literal["ok", "unusual", "refused"]
+    failures: tuple[str, ...] = ()
+
+
 class VariantRecord(Record, frozen=True):
     """One variant: accepted, or refused with the reason; backend NOT_RUN = it could not be tried here."""
 
@@ -58,6 +67,7 @@ class VariantRecord(Record, frozen=True):
     figures: Figures | None = None  # the worst image's, over those that count
     images: tuple[ImageRecord, ...] = ()
     shapes: tuple[ShapeRecord, ...] = ()
+    guard: tuple[ScoreRecord, ...] = ()
 
 
 class QualityRecord(Record, frozen=True, kw_only=True):

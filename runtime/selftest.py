@@ -1,4 +1,7 @@
-"""The self-test at a session's start: a golden image must become the exporter's picture on this machine."""
+"""The self-test at a session's start: a golden image must become the exporter's picture on this machine.
+
+Of a bundle with a guard one more picture is shown, which the guard must refuse.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ from getgan.errors import BundleError, ConfigError, DataError, DeviceError
 from getgan.runtime.answers import answers_of
 from getgan.runtime.backends import Engine
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.guard.judge import Guard
+from getgan.runtime.guard.load import guard_of
+from getgan.runtime.guard.tone import Picture
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.manifest import Limits, Variant
 from getgan.runtime.metrics import SSIM_WINDOW
@@ -39,6 +45,32 @@ class GoldenPair:
     output: NDArray[np.uint8]
     occlusion: NDArray[np.uint8] | None = None  # (h, w), 255 = hidden; None = the bundle has none
     range: Range = SIGNED  # of the network's pictures
+
+
+@dataclass(frozen=True)
+class Nonsense:
+    """A picture that the bundle's guard must refuse, uint8 (H, W, 3) RGB."""
+
+    guard: Guard
+    picture: NDArray[np.uint8]
+    range: Range
+
+
+def nonsense_of(bundle: Bundle) -> Nonsense | None:
+    """None: the bundle has no guard."""
+    guard, record = guard_of(bundle), bundle.manifest.guard
+    if guard is None or record is None:
+        return None
+    picture = _picture(bundle, record.refused)
+    try:
+        check_frames(picture[None], bundle.manifest.contract)
+    except ConfigError as error:
+        raise BundleError(f"{bundle.path}: {record.refused}: {error}; export it again") from error
+    if max(picture.shape[:2]) > MAX_SIZE:
+        raise BundleError(
+            f"{bundle.path}: found {record.refused} of {picture.shape}; wanted {MAX_SIZE} at most"
+        )
+    return Nonsense(guard, picture, bundle.manifest.contract.range)
 
 
 def golden_of(bundle: Bundle, index: int = 0) -> GoldenPair:
@@ -86,6 +118,26 @@ def self_test(engine: Engine, golden: GoldenPair, variant: Variant) -> tuple[str
         raise DeviceError(f"{what}: {', '.join(wrong)}; run `getgan verify` on the bundle")
     seconds = answers.ended - answers.began
     return provider, SelfTest(golden.name, found.max_levels, found.psnr, found.ssim, seconds)
+
+
+def refuses(engine: Engine, nonsense: Nonsense) -> None:
+    """DeviceError unless the guard, by this engine's features, refuses what it must."""
+
+    def features(view: Picture) -> NDArray[np.float32]:
+        found = answers_of(engine, view[None], nonsense.range).features
+        wanted = (1, nonsense.guard.statistics.size)
+        if found is None or found.shape != wanted:
+            what = "none" if found is None else f"{found.shape}"
+            raise DeviceError(f"the guard wants features {wanted}, the network gave {what}; it is another's")
+        return np.asarray(found[0])
+
+    picture = nonsense.picture
+    verdict = nonsense.guard.judge(picture, features(picture), features, explain=False)
+    if verdict.kind != "refused":
+        raise DeviceError(
+            f"the guard lets a picture pass on this machine that it must refuse (score {verdict.score:.2f}, "
+            "the limit is 1): run `getgan verify` on the bundle"
+        )
 
 
 def _map_fault(found: NDArray[np.uint8], golden: NDArray[np.uint8] | None, limits: Limits) -> str:

@@ -22,7 +22,15 @@ from getgan.runtime.firstrun import first_run, graph_of
 from getgan.runtime.manifest import Manifest, Precision, Variant
 from getgan.runtime.outputs import shape_fault
 from getgan.runtime.pixels import check_frames, check_tensor
-from getgan.runtime.selftest import GoldenPair, SelfTest, golden_of, self_test
+from getgan.runtime.selftest import (
+    GoldenPair,
+    Nonsense,
+    SelfTest,
+    golden_of,
+    nonsense_of,
+    refuses,
+    self_test,
+)
 
 MAX_THREADS = 1024
 T = TypeVar("T")
@@ -120,10 +128,10 @@ class BundleSession:
 
     info: SessionInfo
 
-    def __init__(self, manifest: Manifest, golden: GoldenPair) -> None:
+    def __init__(self, manifest: Manifest, golden: GoldenPair, nonsense: Nonsense | None = None) -> None:
         self.outputs: tuple[str, ...] = manifest.outputs
         self._manifest = manifest
-        self._golden = golden
+        self._golden, self._nonsense = golden, nonsense
         self._slot: _Slot | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -165,6 +173,8 @@ class BundleSession:
         """
         try:
             provider, result = self_test(engine, self._golden, variant)
+            if self._nonsense is not None:
+                refuses(engine, self._nonsense)
             info = SessionInfo(
                 backend=candidate.backend,
                 device=candidate.device,
@@ -229,7 +239,7 @@ def open_session(
     this = machine()
     threads = threads or available_cores()
     golden = golden_of(bundle)
-    session = BundleSession(bundle.manifest, golden)
+    session = BundleSession(bundle.manifest, golden, nonsense_of(bundle))
     skipped: list[str] = []
     faults: list[str] = []
     for variant, candidate in wanted:

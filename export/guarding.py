@@ -1,0 +1,178 @@
+"""A guard for a graph: calibrated by the runtime's FP32 engine, kept beside a checkpoint or in a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from getgan.contract import Contract
+from getgan.errors import BundleError, DeviceError, ExportError
+from getgan.export.calibration import SHARE, Calibration, Progress, Run, Shot, calibrate, view_of
+from getgan.export.features import with_features
+from getgan.export.gate import judging_way
+from getgan.export.graph import INPUT, OnnxModel
+from getgan.export.trace import export_onnx
+from getgan.files import write_bytes_atomic
+from getgan.models.checkpoint import Checkpoint
+from getgan.runtime.backends import Graph, Unsuitable
+from getgan.runtime.backends.catalog import backend_of
+from getgan.runtime.devices import available_cores
+from getgan.runtime.guard.statistics import MAX_BYTES, bytes_from_statistics, statistics_from_bytes
+from getgan.runtime.guard.tone import Picture
+from getgan.runtime.manifest import GuardRecord, Record
+
+FILE = "guard/statistics.npz"  # in a bundle
+REFUSED = "guard/refused.png"
+NOTE_SUFFIX, STATISTICS_SUFFIX = ".guard.json", ".guard.npz"  # beside a checkpoint
+KEPT = 8  # calibration pictures on which the gate compares verdicts; they go nowhere else
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """What a guard is to be calibrated with; `about` says it in words that name nobody."""
+
+    shots: Iterable[Shot]
+    about: str
+    share: float = SHARE
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A calibration, of what, and some of its pictures as the network sees them."""
+
+    calibration: Calibration
+    about: str
+    views: tuple[Picture, ...] = ()
+
+    def record(self) -> GuardRecord:
+        """For a bundle's manifest."""
+        found = self.calibration
+        return GuardRecord(
+            file=FILE,
+            about=self.about,
+            share=found.share,
+            low=found.low,
+            high=found.high,
+            fitted=found.fitted,
+            tested=found.tested,
+            studies=found.studies,
+            hidden=found.hidden,
+            refused=REFUSED,
+        )
+
+
+@contextmanager
+def fp32_run(model: OnnxModel, threads: int) -> Iterator[Run]:
+    """The FP32 graph as a session on this machine's CPU runs it."""
+    graph = Graph(lambda: model.data, "fp32", INPUT, model.outputs)
+    try:
+        way = judging_way("fp32")
+        engine = backend_of(way).open(graph, way, threads or available_cores())
+    except (Unsuitable, DeviceError) as error:
+        raise ExportError(f"the FP32 graph does not run here: {error}") from error
+    with closing(engine):
+        yield engine.infer
+
+
+def calibrated(frames: Frames, run: Run, contract: Contract, progress: Progress | None = None) -> Made:
+    """Calibrate by a graph that gives features; errors as `calibrate`."""
+    views: list[Picture] = []
+    rng = np.random.default_rng(0)
+
+    def kept() -> Iterator[Shot]:
+        """Every picture, each with the same chance to be one of KEPT."""
+        for number, shot in enumerate(frames.shots):
+            place = number if number < KEPT else int(rng.integers(number + 1))
+            if place < KEPT:
+                views[place : place + 1] = [view_of(shot.picture, contract)]
+            yield shot
+
+    found = calibrate(kept(), run, contract, frames.share, progress)
+    return Made(found, frames.about, tuple(views))
+
+
+def calibrate_checkpoint(
+    checkpoint: Checkpoint, frames: Frames, threads: int = 0, progress: Progress | None = None
+) -> Made:
+    """The same for a checkpoint, whose graph is made for it; with the occlusion map if it has one."""
+    names = checkpoint.generator().outputs
+    graph = export_onnx(checkpoint, outputs=("face", "occlusion") if "occlusion" in names else ("face",))
+    with fp32_run(with_features(graph, checkpoint.contract), threads) as run:
+        return calibrated(frames, run, checkpoint.contract, progress)
+
+
+class _Note(Record, frozen=True, kw_only=True):
+    """NAME.guard.json: whose statistics these are, and what the promise rests on."""
+
+    format: Literal["getgan-guard"] = "getgan-guard"
+    version: Literal[1] = 1
+    checkpoint_sha256: str
+    statistics_sha256: str
+    about: str
+    share: float
+    low: float
+    high: float
+    fitted: int
+    tested: int
+    studies: int
+    hidden: float
+
+
+def save_guard(made: Made, checkpoint: Path, checkpoint_sha256: str) -> tuple[Path, Path]:
+    """Beside the checkpoint, statistics first: a note without its statistics is of none."""
+    note, file = _places(checkpoint)
+    data = bytes_from_statistics(made.calibration.statistics)
+    found = made.calibration
+    said = _Note(
+        checkpoint_sha256=checkpoint_sha256,
+        statistics_sha256=hashlib.sha256(data).hexdigest(),
+        about=made.about,
+        share=found.share,
+        low=found.low,
+        high=found.high,
+        fitted=found.fitted,
+        tested=found.tested,
+        studies=found.studies,
+        hidden=found.hidden,
+    )
+    write_bytes_atomic(file, data)
+    write_bytes_atomic(note, msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n")
+    return note, file
+
+
+def saved_guard(checkpoint: Path, checkpoint_sha256: str) -> Made | str:
+    """What stands beside the checkpoint, or in words why no guard comes of it."""
+    note, file = _places(checkpoint)
+    if not note.exists():
+        return "no guard was calibrated: pass --calibration, or run getgan calibrate"
+    again = "run getgan calibrate"
+    try:
+        if max(note.stat().st_size, file.stat().st_size) > MAX_BYTES:
+            return f"{note.name} or {file.name} is no guard: it is too large; {again}"
+        said = msgspec.json.decode(note.read_bytes(), type=_Note)
+        data = file.read_bytes()
+        statistics = statistics_from_bytes(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError, BundleError) as error:
+        return f"{note.name} or {file.name} cannot be used ({error!s:.150}); {again}"
+    if said.checkpoint_sha256 != checkpoint_sha256:
+        return (
+            f"{note.name} is another checkpoint's ({said.checkpoint_sha256[:12]}, this one is "
+            f"{checkpoint_sha256[:12]}); {again}"
+        )
+    if hashlib.sha256(data).hexdigest() != said.statistics_sha256:
+        return f"{file.name} is not the one that {note.name} names; {again}"
+    found = Calibration(
+        statistics, said.share, said.low, said.high, said.fitted, said.tested, said.studies, said.hidden
+    )
+    return Made(found, said.about)
+
+
+def _places(checkpoint: Path) -> tuple[Path, Path]:
+    return checkpoint.with_suffix(NOTE_SUFFIX), checkpoint.with_suffix(STATISTICS_SUFFIX)

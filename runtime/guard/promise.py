@@ -1,0 +1,19 @@
+"""What a bundle's guard promises, in words: for inspect, the page and the report of an export."""
+
+from __future__ import annotations
+
+from getgan.runtime.manifest import GuardRecord
+
+NONE = "none: any picture becomes a face"
+
+
+def guard_in_words(record: GuardRecord | None) -> str:
+    """One line."""
+    if record is None:
+        return NONE
+    studies = f"of {record.studies} studies" if record.studies else "whose studies are not known"
+    return (
+        f"refuses {record.share:.2%} of scans like its calibration's at most ({record.low:.2%} to "
+        f"{record.high:.2%} with 90 %); calibrated with {record.about}: {record.fitted + record.tested} "
+        f"pictures {studies}, {record.tested} of them for the limit"
+    )
