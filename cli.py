@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from getgan import __version__
-from getgan.commands import benchmarks, bundles, engines, manual, running, training
+from getgan.commands import benchmarks, bundles, calibrating, engines, manual, running, training
 from getgan.commands.common import RunByDefault
 from getgan.errors import GetganError, UsageError
 from getgan.offline import leave_no_folder
@@ -51,6 +51,7 @@ app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(training.faces)
 app.command()(bundles.inspect)
+app.command()(calibrating.calibrate)
 app.command()(bundles.export)
 app.command()(bundles.verify)
 app.command()(running.run)

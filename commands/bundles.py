@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from getgan.commands.calibrating import FalseAlarms, folder_frames
 from getgan.commands.common import Json, Threads, imports, tell
 from getgan.errors import DataError, UsageError
 
@@ -71,6 +72,11 @@ def export(
     ] = None,
     direction: Direction = "",
     option: Setting = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Folder of own scans, pictures or DICOM, that the guard shall know; none is kept."),
+    ] = None,
+    false_alarms: FalseAlarms = 0.01,
     threads: Threads = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Json = False,
@@ -88,6 +94,7 @@ def export(
     options = ExportOptions(
         outputs=tuple(outputs),
         images=tuple(list_images(images)) if images else (),
+        calibration=None if calibration is None else folder_frames(calibration, false_alarms),
         frames=frames,
         overwrite=overwrite,
         threads=threads,

@@ -40,6 +40,11 @@ class RunByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+def is_installed(extra: str) -> bool:
+    """Whether all that an extra brings is there."""
+    return all(find_spec(module) is not None for module in EXTRAS[extra])
+
+
 class Report(Protocol):
     """What a command found."""
 

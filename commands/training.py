@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from getgan.commands.common import Json, Threads, imports, tell
+from getgan.commands.calibrating import guard_after_training
+from getgan.commands.common import Json, Threads, imports, is_installed, tell
 from getgan.errors import TrainingError
 from getgan.printing import printable
 
@@ -26,6 +27,9 @@ def train(
         Path | None,
         typer.Option("--start-from", help="Checkpoint to take the first weights from: what fits of it."),
     ] = None,
+    guard: Annotated[
+        bool, typer.Option(help="Afterwards calibrate the guard that getgan export puts into a bundle.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings only.")] = False,
     json: Json = False,
 ) -> None:
@@ -52,6 +56,11 @@ def train(
     trainer.run()
     if first:
         tell(trainer.summary(), json)
+    if first and guard and not trainer.interrupted and is_installed("export"):
+        silent = quiet or json
+        guard_after_training(
+            output, options.data, options.run.threads, lambda line: None if silent else print(printable(line))
+        )
     if trainer.interrupted:
         raise typer.Exit(130)
 

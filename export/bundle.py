@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -26,9 +26,9 @@ from getgan.export.features import with_features
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
-from getgan.export.guardgate import GuardGate, Shown, guard_pictures, nonsense
-from getgan.export.guarding import FILE, REFUSED, Frames, Made, calibrated, fp32_run, saved_guard
-from getgan.export.images import GateImage, gate_images
+from getgan.export.guardgate import Shown
+from getgan.export.guarding import FILE, REFUSED, Frames, Made, guard_the_gate, saved_guard
+from getgan.export.images import gate_images
 from getgan.export.page import page
 from getgan.export.proof import prove_branch
 from getgan.export.record import NOT_RUN, QualityRecord, VariantRecord, json_from_record
@@ -38,7 +38,6 @@ from getgan.models.checkpoint import NOTHING_TOLD, Checkpoint, load_checkpoint
 from getgan.models.settings import Told
 from getgan.printing import json_text
 from getgan.runtime.bundle import SUFFIX, pack_bundle
-from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.promise import guard_in_words
 from getgan.runtime.guard.statistics import bytes_from_statistics
 from getgan.runtime.images import bytes_from_image
@@ -174,8 +173,10 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
     progress("exporting to ONNX", 0.02)
     with _timed(seconds, "ONNX"):
         fp32 = export_onnx(checkpoint, outputs=options.outputs)
-    saved = options.calibration or saved_guard(path, checkpoint.sha256 or "")
-    if not isinstance(saved, str):
+    saved = saved_guard(path, checkpoint.sha256 or "")
+    known = None if isinstance(saved, str) else saved
+    wanted = options.calibration or known
+    if wanted is not None:
         fp32 = with_features(fp32, contract)
     progress("translating the gate's images with PyTorch", 0.15)
     with _timed(seconds, "PyTorch"):
@@ -197,9 +198,9 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
                 f"the FP32 graph does not give PyTorch's pictures: {records[target].reason}; nothing was "
                 "written: report this with the checkpoint"
             )
-        if target is FP32 and not isinstance(saved, str):
+        if target is FP32 and wanted is not None:
             with _timed(seconds, "guard"):
-                made, refused = _guarded(gate, fp32, saved, images, progress)
+                made, refused = guard_the_gate(gate, fp32, wanted, known, images, progress)
             assert gate.guard is not None
             records[target] = msgspec.structs.replace(records[target], guard=gate.guard.own())
     export = Export(
@@ -222,24 +223,8 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         tuple(gate.expected),
         made,
         refused,
-        no_guard=f"none: {saved}" if isinstance(saved, str) else "",
+        no_guard=f"none: {saved}" if isinstance(saved, str) and wanted is None else "",
     )
-
-
-def _guarded(
-    gate: Gate, fp32: OnnxModel, saved: Frames | Made, images: Sequence[GateImage], progress: Progress
-) -> tuple[Made, Shown]:
-    """The guard, which the gate holds from here on, and the picture that it must refuse on every machine."""
-    with fp32_run(fp32, gate.threads) as run:
-        if isinstance(saved, Frames):
-            saved = calibrated(
-                saved, run, gate.contract, lambda count: progress(f"calibrating, {count:.0f} pictures", 0.5)
-            )
-        statistics, offered = saved.calibration.statistics, nonsense(images)
-        shown = [*guard_pictures(images, saved.views), *offered]
-        guard = Guard(statistics, saved.calibration.hidden)
-        gate.guard = GuardGate(guard, shown, run, gate.contract.range)
-    return saved, gate.guard.must_refuse(offered)
 
 
 def _judged(gate: Gate, target: Target, graphs: dict[Plan, OnnxModel]) -> VariantRecord:

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from getgan.contract import Contract, range_in_words
 from getgan.errors import ConfigError
+from getgan.export.guarding import saved_guard
 from getgan.export.trace import Inference
 from getgan.models.checkpoint import NOTHING_TOLD, Checkpoint, load_checkpoint
 from getgan.models.generator import Generator, record_of
@@ -32,6 +33,7 @@ class CheckpointFacts(msgspec.Struct, frozen=True):
     parameters_total: int
     size: int
     gmac: float
+    guard: str  # that stands beside it, in words
     weights_bytes: int  # in float32
     activations_bytes: int  # at the most at a time, in float32, as PyTorch runs it
 
@@ -67,6 +69,7 @@ class CheckpointFacts(msgspec.Struct, frozen=True):
         elif training := model.training:
             made = f"{training.trained_on}, {training.iterations:,} iterations, seed {training.seed}"
             rows += [("trained on", made), ("created", training.created or "unknown")]
+        rows.append(("guard", self.guard))
         if model.notes:
             rows.append(("notes", model.notes))
         return "\n".join(f"{one_line(name):13s} {one_line(value)}" for name, value in rows)
@@ -117,6 +120,7 @@ def inspect_checkpoint(path: Path, told: Told = NOTHING_TOLD, size: int = 0) -> 
     with torch.device("meta"), torch.no_grad(), memory, counter:
         module(torch.zeros(1, 3, size, size))
     kept = _parameters(module)
+    saved = saved_guard(Path(path), checkpoint.sha256 or "")
     return CheckpointFacts(
         path=str(path),
         model=model_of(checkpoint, name_of(Path(path)), kept),
@@ -124,6 +128,7 @@ def inspect_checkpoint(path: Path, told: Told = NOTHING_TOLD, size: int = 0) -> 
         parameters_total=total,
         size=size,
         gmac=counter.get_total_flops() / 2e9,
+        guard=f"none: {saved}" if isinstance(saved, str) else saved.in_words(),
         weights_bytes=4 * kept,
         activations_bytes=memory.peak,
     )

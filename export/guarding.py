@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +16,27 @@ from getgan.contract import Contract
 from getgan.errors import BundleError, DeviceError, ExportError
 from getgan.export.calibration import SHARE, Calibration, Progress, Run, Shot, calibrate, view_of
 from getgan.export.features import with_features
-from getgan.export.gate import judging_way
-from getgan.export.graph import INPUT, OnnxModel
+from getgan.export.gate import Gate, judging_way
+from getgan.export.graph import INPUT, Array, OnnxModel
+from getgan.export.guardgate import GuardGate, Shown, guard_pictures, nonsense
+from getgan.export.images import GateImage
 from getgan.export.trace import export_onnx
 from getgan.files import write_bytes_atomic
-from getgan.models.checkpoint import Checkpoint
+from getgan.models.checkpoint import Checkpoint, load_checkpoint
+from getgan.printing import json_text
 from getgan.runtime.backends import Graph, Unsuitable
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.devices import available_cores
+from getgan.runtime.guard.judge import Guard
+from getgan.runtime.guard.promise import guard_in_words
 from getgan.runtime.guard.statistics import MAX_BYTES, bytes_from_statistics, statistics_from_bytes
 from getgan.runtime.guard.tone import Picture
-from getgan.runtime.manifest import GuardRecord, Record
+from getgan.runtime.manifest import FEATURES, GuardRecord, Record
 
 FILE = "guard/statistics.npz"  # in a bundle
 REFUSED = "guard/refused.png"
 NOTE_SUFFIX, STATISTICS_SUFFIX = ".guard.json", ".guard.npz"  # beside a checkpoint
+STRANGE = 0.2  # share of calibration pictures that another guard refuses; more is said
 KEPT = 8  # calibration pictures on which the gate compares verdicts; they go nowhere else
 
 
@@ -41,6 +47,7 @@ class Frames:
     shots: Iterable[Shot]
     about: str
     share: float = SHARE
+    count: int = 0  # of files, for the progress; 0 = not known
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +57,10 @@ class Made:
     calibration: Calibration
     about: str
     views: tuple[Picture, ...] = ()
+
+    def in_words(self) -> str:
+        """One line."""
+        return guard_in_words(self.record())
 
     def record(self) -> GuardRecord:
         """For a bundle's manifest."""
@@ -81,8 +92,14 @@ def fp32_run(model: OnnxModel, threads: int) -> Iterator[Run]:
         yield engine.infer
 
 
-def calibrated(frames: Frames, run: Run, contract: Contract, progress: Progress | None = None) -> Made:
-    """Calibrate by a graph that gives features; errors as `calibrate`."""
+def calibrated(
+    frames: Frames, run: Run, contract: Contract, progress: Progress | None = None, known: Made | None = None
+) -> Made:
+    """Calibrate by a graph that gives features; errors as `calibrate`.
+
+    known: the guard beside the checkpoint, which tells how many of the pictures are none of the training's.
+    """
+    features: list[Array] = []
     views: list[Picture] = []
     rng = np.random.default_rng(0)
 
@@ -94,8 +111,17 @@ def calibrated(frames: Frames, run: Run, contract: Contract, progress: Progress 
                 views[place : place + 1] = [view_of(shot.picture, contract)]
             yield shot
 
-    found = calibrate(kept(), run, contract, frames.share, progress)
-    return Made(found, frames.about, tuple(views))
+    def seen(images: Array) -> dict[str, Array]:
+        outputs = run(images)
+        features.append(outputs[FEATURES][0])
+        return outputs
+
+    found, about = calibrate(kept(), seen, contract, frames.share, progress), frames.about
+    if known is not None and known.calibration.statistics.size == found.statistics.size:
+        strange = float((known.calibration.statistics.score(np.stack(features)) > 1.0).mean())
+        if strange > STRANGE:
+            about += f"; {strange:.0%} of them are unlike the scans that the checkpoint was calibrated with"
+    return Made(found, about, tuple(views))
 
 
 def calibrate_checkpoint(
@@ -106,6 +132,63 @@ def calibrate_checkpoint(
     graph = export_onnx(checkpoint, outputs=("face", "occlusion") if "occlusion" in names else ("face",))
     with fp32_run(with_features(graph, checkpoint.contract), threads) as run:
         return calibrated(frames, run, checkpoint.contract, progress)
+
+
+def guard_the_gate(
+    gate: Gate,
+    fp32: OnnxModel,
+    wanted: Frames | Made,
+    known: Made | None,
+    images: Sequence[GateImage],
+    progress: Callable[[str, float], None],
+) -> tuple[Made, Shown]:
+    """The guard, which the gate holds from here on, and the picture that it must refuse on every machine."""
+    with fp32_run(fp32, gate.threads) as run:
+        if isinstance(wanted, Frames):
+            wanted = calibrated(wanted, run, gate.contract, _told(wanted, progress), known)
+        offered = nonsense(images)
+        shown = [*guard_pictures(images, wanted.views), *offered]
+        guard = Guard(wanted.calibration.statistics, wanted.calibration.hidden)
+        gate.guard = GuardGate(guard, shown, run, gate.contract.range)
+    return wanted, gate.guard.must_refuse(offered)
+
+
+class CalibrationReport(msgspec.Struct, frozen=True):
+    """What `getgan calibrate` wrote."""
+
+    note: str
+    statistics: str
+    guard: GuardRecord
+
+    def text(self) -> str:
+        """For a terminal."""
+        return f"guard     {guard_in_words(self.guard)}\nwritten   {self.note}, {self.statistics}"
+
+    def to_json(self) -> str:
+        """For a machine."""
+        return json_text(self)
+
+    def in_words(self) -> str:
+        """One line."""
+        return guard_in_words(self.guard)
+
+
+def calibrate_and_save(
+    path: Path, frames: Frames, threads: int, progress: Callable[[str, float], None]
+) -> CalibrationReport:
+    """The guard's two files beside a checkpoint, whose SHA-256 they hold."""
+    checkpoint = load_checkpoint(path)
+    progress("exporting to ONNX", 0.0)
+    made = calibrate_checkpoint(checkpoint, frames, threads, _told(frames, progress))
+    note, file = save_guard(made, path, checkpoint.sha256 or "")
+    return CalibrationReport(str(note), str(file), made.record())
+
+
+def _told(frames: Frames, progress: Callable[[str, float], None]) -> Progress:
+    """Counts pictures; a clip has several."""
+    return lambda done: progress(
+        f"calibrating, {done:.0f} pictures", min(done / frames.count, 0.99) if frames.count else 0.5
+    )
 
 
 class _Note(Record, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from getgan.export.record import ImageRecord, VariantRecord
+from getgan.runtime.guard.promise import guard_in_words
 from getgan.runtime.label import TEXT
 from getgan.runtime.manifest import Export, Golden, Manifest, Model, Variant
 
@@ -49,6 +50,7 @@ def page(manifest: Manifest, records: Iterable[VariantRecord]) -> str:
         "<h2>Images it takes</h2>",
         f"<p>{contract.channels}, values {contract.range[0]:g} to {contract.range[1]:g}, "
         f"{contract.size}x{contract.size}{' only' if contract.fixed else smallest}.</p>",
+        f"<h2>Guard</h2><p>{escape(guard_in_words(manifest.guard))}</p>",
         "<h2>Where it comes from</h2>",
         _table(
             ("", ""),

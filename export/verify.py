@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
 
-from getgan.errors import BundleError, DeviceError
+from getgan.errors import BundleError, DeviceError, ExportError
 from getgan.export.bundle import Progress, pytorch_threads
 from getgan.export.convert import FP32, Target
 from getgan.export.facts import told_of
 from getgan.export.firststeps import first_steps
 from getgan.export.gate import Gate, judging_way
 from getgan.export.graph import OnnxModel
-from getgan.export.images import gate_images, judged_size
+from getgan.export.guardgate import GuardGate, Shown, guard_pictures
+from getgan.export.guarding import fp32_run
+from getgan.export.images import GateImage, gate_images, judged_size
 from getgan.export.record import NOT_RUN, VariantRecord, record_from_json
 from getgan.export.reference import PyTorchReference
 from getgan.models.checkpoint import checkpoint_sha256, load_checkpoint
@@ -24,6 +27,8 @@ from getgan.runtime.backends import Unsuitable
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import available_cores, machine
 from getgan.runtime.firstrun import first_run
+from getgan.runtime.guard.load import guard_of
+from getgan.runtime.guard.promise import guard_in_words
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.manifest import Variant
 from getgan.runtime.metrics import max_error
@@ -50,6 +55,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
     bytes_hashed: int
     golden_levels: int  # largest difference of a golden output to PyTorch's picture, 8-bit levels
     verdicts: tuple[Verdict, ...]
+    guard: str  # in words
 
     @property
     def passed(self) -> bool:
@@ -63,6 +69,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
             f"bundle    {self.bundle}: {self.bytes_hashed:,} bytes, every hash is right",
             f"golden    {self.golden_levels} levels from PyTorch's pictures, wanted {GOLDEN_LEVELS} at most",
         ]
+        lines.append(f"guard     {self.guard}")
         for verdict in self.verdicts:
             reason = f": {verdict.record.reason}" if verdict.record.reason else ""
             lines.append(f"{verdict.name:9s} {verdict.result}{reason}")
@@ -107,7 +114,9 @@ def verify_bundle(
     with pytorch_threads(threads):
         progress("translating the gate's images with PyTorch", 0.1)
         reference = PyTorchReference(checkpoint, manifest.outputs)
-        gate = Gate(reference, contract, gate_images(contract), threads)
+        images = gate_images(contract)
+        gate = Gate(reference, contract, images, threads)
+        _guard(bundle, gate, images)
         golden = _golden_levels(bundle, gate)
         for place, variant in enumerate(manifest.variants):
             progress(f"judging {variant.name}", 0.3 + 0.7 * place / len(manifest.variants))
@@ -115,7 +124,14 @@ def verify_bundle(
             ran: Literal["failed", "not run"] = "not run" if record.backend == NOT_RUN else "failed"
             verdicts.append(Verdict(variant.name, "passed" if record.accepted else ran, record))
     progress("verified", 1.0)
-    return VerifyReport(str(bundle_path), str(checkpoint_path), hashed, golden, tuple(verdicts))
+    return VerifyReport(
+        str(bundle_path),
+        str(checkpoint_path),
+        hashed,
+        golden,
+        tuple(verdicts),
+        guard_in_words(manifest.guard),
+    )
 
 
 def _check_record(bundle: Bundle) -> None:
@@ -133,6 +149,27 @@ def _check_record(bundle: Bundle) -> None:
             f"{bundle.path}: found a manifest and a {manifest.quality} that state different figures or "
             "checkpoints; wanted the record of this very bundle: export it again"
         )
+
+
+def _guard(bundle: Bundle, gate: Gate, images: Sequence[GateImage]) -> None:
+    """Give the gate the bundle's guard; by the FP32 graph, if that is there and runs here."""
+    guard, record = guard_of(bundle), bundle.manifest.guard
+    fp32 = [each for each in bundle.manifest.variants if each.name == FP32.name]
+    if guard is None or record is None or not fp32:
+        return
+    threads = gate.threads or available_cores()
+    refused = Shown(record.refused, image_from_bytes(bundle.read(record.refused)))
+    try:
+        # Once elsewhere, as below.
+        first_run(bundle, golden_of(bundle), fp32[0], judging_way(fp32[0].hint), machine(), threads)
+        with fp32_run(_model(bundle, fp32[0]), threads) as run:
+            shown = [*guard_pictures(images, ()), refused]
+            gate.guard = GuardGate(guard, shown, run, gate.contract.range)
+        gate.guard.must_refuse([refused])
+    except (Unsuitable, DeviceError):
+        return  # which the verdict on fp32 says
+    except ExportError as error:
+        raise BundleError(f"{bundle.path}: {error}") from error
 
 
 def _judge(bundle: Bundle, variant: Variant, gate: Gate) -> VariantRecord:

@@ -8,6 +8,7 @@ import msgspec
 
 from getgan.printing import json_text, one_line
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.guard.promise import guard_in_words
 from getgan.runtime.manifest import Manifest, Variant
 
 
@@ -39,6 +40,7 @@ class BundleFacts(msgspec.Struct, frozen=True):
         if training := model.training:
             by = f"{training.trained_on}, {training.iterations:,} iterations, seed {training.seed}"
             rows.insert(5, ("trained on", by))
+        rows.append(("guard", guard_in_words(manifest.guard)))
         rows += [(variant.name, _accepted(variant)) for variant in manifest.variants]
         rows += [(refused.name, f"refused: {refused.reason}") for refused in manifest.refused]
         if model.notes:
