@@ -1,0 +1,250 @@
+"""The guard on its way into a bundle: features in the graph, calibration, the gate, the files, the self-test."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from bundle_helpers import replace_file
+from export_helpers import EXAMPLES, checkpoint_of, exported, run_graph, saved
+from onnx import helper
+
+from getgan.commands.calibrating import folder_frames
+from getgan.errors import BundleError, DataError, DeviceError, ExportError
+from getgan.export.bundle import ExportOptions, export_bundle
+from getgan.export.calibration import Shot
+from getgan.export.convert import HALF, convert
+from getgan.export.features import PREFIX, with_features
+from getgan.export.fp16 import node_precisions
+from getgan.export.frames import frames_from_tensors
+from getgan.export.graph import Array, OnnxModel
+from getgan.export.guardgate import GuardGate, Shown
+from getgan.export.guarding import Frames, Made, calibrate_checkpoint, save_guard, saved_guard
+from getgan.export.record import record_from_json
+from getgan.export.steps import StepRunner
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.guard.judge import Guard
+from getgan.runtime.guard.load import guard_of
+from getgan.runtime.guard.statistics import bytes_from_statistics
+from getgan.runtime.images import bytes_from_image, image_from_bytes, write_image
+from getgan.runtime.manifest import FEATURES
+from getgan.runtime.pixels import tensor_from_images
+from getgan.runtime.session import open_session
+from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
+
+NETS = ["getgan-1x1", "resnet-batch-resize", "ugatit"]
+
+
+def scans(count: int) -> list[Array]:
+    scene = SceneConfig(size=32)
+    return [
+        render_ultrasound(scene, seed_of("ultrasound", "probe", 100 + n)).ultrasound for n in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Array]:
+    return scans(120)
+
+
+def frames(pictures: list[Array]) -> Frames:
+    return Frames([Shot(picture) for picture in pictures], "rendered scans")
+
+
+@pytest.fixture(scope="module")
+def made(pictures: list[Array]) -> Made:
+    return calibrate_checkpoint(checkpoint_of("getgan-1x1"), frames(pictures), 1)
+
+
+# --- the graph -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_face_is_the_same_bit_for_bit_and_features_are_mean_and_deviation(name: str) -> None:
+    plain = exported(name)
+    graph = with_features(plain, checkpoint_of(name).contract)
+    image = tensor_from_images(scans(2))
+    found = run_graph(graph, image)
+    assert np.array_equal(found["face"], run_graph(plain, image)["face"])
+    bottleneck = next(node for node in graph.proto.graph.node if node.name == f"{PREFIX}mean").input[0]
+    values = {
+        value_name: value
+        for _, value_name, value in StepRunner(graph, 1).walk(image)
+        if value_name == bottleneck
+    }[bottleneck]
+    wanted = np.concatenate([values.mean(axis=(2, 3)), values.std(axis=(2, 3))], axis=1)
+    assert found[FEATURES].shape == wanted.shape
+    assert np.allclose(found[FEATURES], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_fp16_decides_every_other_node_as_without_the_guard(name: str) -> None:
+    plain = exported(name)
+    graph = with_features(plain, checkpoint_of(name).contract)
+    found = node_precisions(graph.proto)
+    assert {key: half for key, half in found.items() if not key.startswith(PREFIX)} == node_precisions(
+        plain.proto
+    )
+    assert {half for key, half in found.items() if key.startswith(PREFIX)} == {False}
+
+
+def test_features_of_a_graph_of_frames_are_float32_and_those_of_the_tensors() -> None:
+    graph = with_features(exported("getgan-1x1"), checkpoint_of("getgan-1x1").contract)
+    levels = scans(2)
+    of_frames = run_graph(frames_from_tensors(graph), np.stack(levels))
+    of_tensors = run_graph(graph, tensor_from_images(levels))
+    assert of_frames["face"].dtype == np.uint8 and of_frames[FEATURES].dtype == np.float32
+    assert np.allclose(of_frames[FEATURES], of_tensors[FEATURES], atol=1e-4)
+    half = StepRunner(convert(graph, HALF), 1).run(tensor_from_images(levels))[FEATURES]
+    assert half.dtype == np.float32 and np.allclose(half, of_tensors[FEATURES], atol=0.02)
+
+
+def test_a_graph_without_a_bottleneck_is_refused_in_words() -> None:
+    picture = ["batch", 3, "h", "w"]
+    node = helper.make_node("Tanh", ["image"], ["face"], "only")
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, picture) for name in ("image", "face")
+    ]
+    proto = helper.make_model(
+        helper.make_graph([node], "flat", values[:1], values[1:]), opset_imports=[helper.make_opsetid("", 18)]
+    )
+    with pytest.raises(ExportError, match="found no bottleneck"):
+        with_features(OnnxModel(proto.SerializeToString()), checkpoint_of("getgan-1x1").contract)
+
+
+# --- calibration ---------------------------------------------------------------------------------------
+
+
+def test_one_picture_and_equal_pictures_are_refused_in_words(pictures: list[Array]) -> None:
+    checkpoint = checkpoint_of("getgan-1x1")
+    with pytest.raises(DataError, match="found 1 calibration pictures; wanted 40 or more"):
+        calibrate_checkpoint(checkpoint, frames(pictures[:1]), 1)
+    with pytest.raises(DataError, match="all alike"):
+        calibrate_checkpoint(checkpoint, frames(pictures[:1] * 60), 1)
+
+
+def test_too_few_pictures_for_one_per_cent_promise_less(made: Made) -> None:
+    found = made.calibration
+    assert (found.fitted, found.tested) == (60, 60)
+    assert found.share == pytest.approx(1 / 61) and found.low < found.share < found.high
+    assert "1.64%" in made.in_words()
+
+
+def test_a_folder_s_studies_are_its_sub_folders(tmp_path: Path, pictures: list[Array]) -> None:
+    for number, picture in enumerate(pictures[:6]):
+        folder = tmp_path / f"patient {number // 2}"
+        folder.mkdir(exist_ok=True)
+        write_image(folder / f"{number}.png", picture)
+    found = folder_frames(tmp_path, 0.01)
+    assert [shot.study for shot in found.shots] == [f"patient {n // 2}" for n in range(6)]
+    assert found.about == "own scans, 6 pictures, studies told by sub-folder"
+    with pytest.raises(DataError, match="no picture and no DICOM"):
+        (tmp_path / "empty").mkdir()
+        folder_frames(tmp_path / "empty", 0.01)
+
+
+def test_files_beside_a_checkpoint_are_taken_for_that_checkpoint_alone(tmp_path: Path, made: Made) -> None:
+    path = tmp_path / "net.safetensors"
+    assert "no guard was calibrated" in str(saved_guard(path, "a" * 64))
+    _, file = save_guard(made, path, "a" * 64)
+    found = saved_guard(path, "a" * 64)
+    assert isinstance(found, Made) and found.record() == made.record()
+    assert "another checkpoint's (aaaaaaaaaaaa" in str(saved_guard(path, "b" * 64))
+    data = file.read_bytes()
+    file.write_bytes(data[:500])
+    assert "cannot be used" in str(saved_guard(path, "a" * 64))
+    other = replace(made.calibration.statistics, rest=np.array([7.0], np.float32))
+    file.write_bytes(bytes_from_statistics(other))
+    assert "is not the one that" in str(saved_guard(path, "a" * 64))
+
+
+# --- the gate ------------------------------------------------------------------------------------------
+
+
+def test_a_variant_whose_verdict_flips_or_whose_score_moves_is_refused(
+    made: Made, pictures: list[Array]
+) -> None:
+    graph = with_features(exported("getgan-1x1"), checkpoint_of("getgan-1x1").contract)
+
+    def run(images: Array) -> dict[str, Array]:
+        return run_graph(graph, images)
+
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    guard = Guard(made.calibration.statistics)
+    gate = GuardGate(guard, [Shown("scan", pictures[0]), Shown("noise", noise)], run, (-1.0, 1.0))
+    assert gate.judge(run)[1] == ""
+
+    def elsewhere(images: Array) -> dict[str, Array]:
+        outputs = run(images)
+        return {**outputs, FEATURES: outputs[FEATURES] * np.float32(1.5)}
+
+    records, reason = gate.judge(elsewhere)
+    assert reason.startswith("guard: ") and "on 'scan'" in reason
+    assert records[0].failures
+
+
+# --- the bundle ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a shipped checkpoint, with the guard that stands beside it."""
+    path = tmp_path_factory.mktemp("guarded") / "net"
+    report = export_bundle(
+        EXAMPLES / "getgan-64.safetensors", path, ExportOptions(threads=2), lambda what, share: None
+    )
+    assert "600 of them for the limit" in report.guard
+    return path
+
+
+def test_a_bundle_has_a_guard_that_every_variant_agrees_with(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    record, guard = opened.manifest.guard, guard_of(opened)
+    assert record is not None and guard is not None and record.tested == 600
+    variants = record_from_json(opened.read("quality.json")).variants
+    for variant in variants:
+        if variant.accepted:
+            names = {score.name: score.verdict for score in variant.guard}
+            assert names["hand"] == "ok" and names["hand-upside-down"] == names["noise"] == "refused"
+    with open_session(opened, threads=2) as session:
+        picture = image_from_bytes(opened.read(record.refused))
+        assert session.translate(picture[None]).features is not None
+
+
+@pytest.fixture
+def copied(bundle: Path, tmp_path: Path) -> Path:
+    shutil.copytree(bundle, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_a_machine_on_which_the_picture_passes_is_refused(copied: Path) -> None:
+    record = Bundle.open(copied).manifest.guard
+    assert record is not None
+    scan = Bundle.open(copied).read(Bundle.open(copied).manifest.golden[0].input)
+    replace_file(copied, record.refused, bytes_from_image(image_from_bytes(scan)))
+    with pytest.raises(DeviceError, match="lets a picture pass"):
+        open_session(Bundle.open(copied), precision="fp32", threads=2)
+
+
+def test_a_guard_of_another_network_or_a_damaged_one_is_refused(copied: Path, made: Made) -> None:
+    record = Bundle.open(copied).manifest.guard
+    assert record is not None
+    replace_file(copied, record.file, bytes_from_statistics(made.calibration.statistics))
+    with pytest.raises(DeviceError, match="the guard wants features"):
+        open_session(Bundle.open(copied), precision="fp32", threads=2)
+    replace_file(copied, record.file, b"PK\x03\x04")
+    with pytest.raises(BundleError, match="damaged guard"):
+        open_session(Bundle.open(copied), threads=2)
+
+
+def test_without_calibration_the_bundle_says_that_it_has_no_guard(tmp_path: Path) -> None:
+    report = export_bundle(
+        saved(tmp_path, "getgan-1x1"), tmp_path / "net", ExportOptions(threads=2), lambda what, share: None
+    )
+    assert report.manifest.guard is None and "none: no guard was calibrated" in report.text()
+    assert "any picture becomes a face" in (tmp_path / "net" / "index.html").read_text()
+    assert guard_of(Bundle.open(tmp_path / "net")) is None
