@@ -1,4 +1,4 @@
-"""The guard on its way into a bundle: features in the graph, calibration, the gate, the files, the self-test."""
+"""The guard on its way into a bundle: features, calibration, the gate, the files, the self-test."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_fp16_decides_every_other_node_as_without_the_guard(name: str) -> None:
 def test_features_of_a_graph_of_frames_are_float32_and_those_of_the_tensors() -> None:
     graph = with_features(exported("getgan-1x1"), checkpoint_of("getgan-1x1").contract)
     levels = scans(2)
-    of_frames = run_graph(frames_from_tensors(graph), np.stack(levels))
+    of_frames = StepRunner(frames_from_tensors(graph), 1).run(np.stack(levels))
     of_tensors = run_graph(graph, tensor_from_images(levels))
     assert of_frames["face"].dtype == np.uint8 and of_frames[FEATURES].dtype == np.float32
     assert np.allclose(of_frames[FEATURES], of_tensors[FEATURES], atol=1e-4)
@@ -104,7 +104,7 @@ def test_features_of_a_graph_of_frames_are_float32_and_those_of_the_tensors() ->
 
 
 def test_a_graph_without_a_bottleneck_is_refused_in_words() -> None:
-    picture = ["batch", 3, "h", "w"]
+    picture = ("batch", 3, "h", "w")
     node = helper.make_node("Tanh", ["image"], ["face"], "only")
     values = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, picture) for name in ("image", "face")
