@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from getgan.commands.common import Json, Threads, imports, tell
@@ -128,6 +127,8 @@ def guard_after_training(folder: Path, data: DataConfig, threads: int, say: Call
 
 
 def _shots(folder: Path, pictures: list[Path], scans: list[Path]) -> Iterator[Shot]:
+    import numpy as np
+
     from getgan.clinic.source import DicomOpener
     from getgan.export.calibration import Shot
     from getgan.runtime.images import read_image
