@@ -13,10 +13,11 @@ from getgan.contract import Contract
 from getgan.errors import DataError, ExportError
 from getgan.export.graph import Array
 from getgan.runtime.geometry import FITS, lay, placement
-from getgan.runtime.guard.statistics import Statistics, conformal_limit, fit
+from getgan.runtime.guard.attributes import measure, quantiles_of
+from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics, conformal_limit, fit
 from getgan.runtime.guard.tone import Picture, ToneCount
 from getgan.runtime.manifest import FEATURES
-from getgan.runtime.pixels import tensor_from_images
+from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 
 SHARE = 0.01  # of false alarms that is promised
 FEWEST = 40  # pictures: of fewer neither half says anything
@@ -66,7 +67,7 @@ def calibrate(
     """
     if not 0.0 < share < 0.5:
         raise ExportError(f"found a share of false alarms of {share}; wanted one between 0 and 0.5")
-    features, studies, hidden = [], [], 0.0
+    features, studies, rows = [], [], []
     tone = ToneCount()
     for shot in shots:
         view = view_of(shot.picture, contract)
@@ -74,8 +75,9 @@ def calibrate(
         features.append(outputs[FEATURES][0])
         studies.append(shot.study)
         tone.add(view)
-        if "occlusion" in outputs:
-            hidden = max(hidden, float(outputs["occlusion"].mean()))
+        hidden = float(outputs["occlusion"].mean()) if "occlusion" in outputs else 0.0
+        face = image_from_tensor(np.nan_to_num(outputs["face"][0]), contract.range)
+        rows.append(measure(view, math.nan, hidden, face))
         if progress is not None:
             progress(float(len(features)))
     x = np.asarray(features, np.float64)
@@ -87,7 +89,10 @@ def calibrate(
     limit = conformal_limit(scores, share)
     if not math.isfinite(limit):
         share, limit = 1.0 / (len(scores) + 1), float(scores.max())
-    statistics = replace(statistics, limit=np.array([limit], np.float32))
+    table = np.asarray(rows, np.float64)
+    hidden = float(table[:, ATTRIBUTES.index("hidden")].max())
+    table[~first, ATTRIBUTES.index("score")] = scores / limit  # of the pictures that the fit has not seen
+    statistics = replace(statistics, limit=np.array([limit], np.float32), attributes=quantiles_of(table))
     low, high = share_interval(len(scores), int((scores > limit).sum()))
     return Calibration(
         statistics, share, low, high, int(first.sum()), len(scores), known, hidden if hidden else 1.0

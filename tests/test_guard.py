@@ -12,9 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from getgan.errors import BundleError
+from getgan.runtime.guard.attributes import measure, quantiles_of
 from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.looks import LOOKS
 from getgan.runtime.guard.statistics import (
+    ATTRIBUTES,
     Statistics,
     bytes_from_statistics,
     conformal_limit,
@@ -245,6 +247,25 @@ def test_every_look_keeps_the_picture_s_shape_and_leaves_it_alone(scans: list[Pi
             changed = look.change(picture)
             assert changed is None or (changed.shape == picture.shape and changed.dtype == np.uint8)
         assert np.array_equal(picture, before)
+
+
+def test_what_is_measured_of_a_picture_has_the_names_values(scans: list[Picture]) -> None:
+    half = np.zeros((64, 64, 3), np.uint8)
+    half[:, :32] = (200, 100, 0)
+    face = np.full((64, 64, 3), (120, 80, 20), np.uint8)
+    found = dict(zip(ATTRIBUTES, measure(half, 0.7, 0.25, face), strict=True))
+    assert found["brightness"] == pytest.approx(59.5, abs=1.0)  # half of 0.299 * 200 + 0.587 * 100
+    assert found["contrast"] == pytest.approx(found["brightness"], abs=0.1)
+    assert (found["score"], found["colour"], found["head"], found["hidden"]) == (0.7, 100.0, 0.5, 0.25)
+    assert found["face warmth"] == 100.0 and found["face brightness"] == pytest.approx(85.0, abs=1.0)
+    assert np.isnan(measure(half, 0.7, 0.0, None)[-1])
+    rows = [measure(scan, index / 24.0, 0.0, None) for index, scan in enumerate(scans)]
+    quantiles = quantiles_of(rows)
+    assert quantiles[0, 0] == 0.0 and quantiles[0, -1] == np.float32(23 / 24) and not quantiles[-1].any()
+    bytes_from_statistics(replace(statistics_of(scans), attributes=quantiles))
+    broken = replace(statistics_of(scans), attributes=quantiles[:, ::-1].copy())
+    with pytest.raises(BundleError, match="attributes do not rise"):
+        statistics_from_bytes(bytes_from_statistics(broken))
 
 
 def test_text_over_a_scan_is_taken_out(scans: list[Picture]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ MAX_BYTES = 16 << 20  # a real file has 50 to 300 kB
 DIRECTIONS = 64
 # A channel that is the same in every picture has no deviation; a difference there counts as this much of it.
 FLOOR = 1e-4
+# What drift is looked for in, each of one picture; attributes.py measures them.
+ATTRIBUTES = ("score", "brightness", "contrast", "colour", "head", "hidden", "face brightness", "face warmth")
+POINTS = 101  # quantiles of each, from the smallest to the largest
 
 Floats = NDArray[np.float32]
 
@@ -34,7 +37,8 @@ class Statistics:
     """The calibration's distribution, and how its pictures are coloured.
 
     Nothing of it is a picture: what could be read out is the mean scan's features, in which directions they
-    vary, how dark the scans are on the whole and which colour each brightness has.
+    vary, how dark the scans are on the whole, which colour each brightness has, and between which values
+    brightness, contrast and the like of whole pictures lie.
     """
 
     mean: Floats  # (D,)
@@ -45,6 +49,8 @@ class Statistics:
     limit: Floats  # (1,): a larger distance is no picture of this kind
     brightness: Floats  # (256,): quantiles of the pictures' brightness, 0..255
     palette: Floats  # (256, 3): the mean colour at each brightness, RGB
+    # (len(ATTRIBUTES), POINTS): quantiles over the pictures; all 0 = they were not measured.
+    attributes: Floats = field(default_factory=lambda: np.zeros((len(ATTRIBUTES), POINTS), np.float32))
 
     def score(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """(N, D) -> (N,): distance over the limit. Above 1 is no picture of this kind; NaN stays NaN."""
@@ -145,6 +151,7 @@ def _check(found: Statistics) -> None:
         "limit": (1,),
         "brightness": (256,),
         "palette": (256, 3),
+        "attributes": (len(ATTRIBUTES), POINTS),
     }
     for name, shape in wanted.items():
         if getattr(found, name).shape != shape:
@@ -158,5 +165,7 @@ def _check(found: Statistics) -> None:
         raise ValueError("brightness does not rise from 0 to 255")
     if found.palette.min() < 0.0 or found.palette.max() > 255.0:
         raise ValueError("palette is not within 0..255")
+    if (np.diff(found.attributes, axis=1) < 0.0).any():
+        raise ValueError("attributes do not rise")
     if np.abs(found.basis @ found.basis.T - np.eye(kept)).max() > 1e-3:
         raise ValueError("basis is not orthonormal")
