@@ -45,7 +45,9 @@ def test_the_wheel_holds_the_package_and_nothing_else() -> None:
     pages = {name for name in inside if name.startswith("docs/")}
     assert "docs/running.md" in pages
     probes = {f"runtime/doctor/probe-{precision}.onnx" for precision in ("fp16", "fp32")}
-    assert inside - modules == pictures | pages | probes | {"py.typed"}
+    cards = {name for name in inside if name.startswith("runtime/media/cards/") and name.endswith(".png")}
+    assert len(cards) >= 8
+    assert inside - modules == pictures | pages | probes | cards | {"py.typed"}
     assert not [name for name in inside if (SITE / "getgan" / name).is_symlink()]
 
 
