@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from getgan.runtime.console import StatusLine
     from getgan.runtime.doctor.check import Check
     from getgan.runtime.session import SessionInfo
+    from getgan.runtime.summary import Failure
 
 
 def run(
@@ -48,6 +49,13 @@ def run(
     ] = "",
     preset: Annotated[str, typer.Option(help="Take the region that was saved under this name.")] = "",
     save_preset: Annotated[str, typer.Option(help="Save --region under this name, one per device.")] = "",
+    guard: Annotated[
+        Literal["refuse", "mark", "off"],
+        typer.Option(help="What is no face scan: a card in the face's place, a banner on it, or nothing."),
+    ] = "refuse",
+    no_record: Annotated[
+        bool, typer.Option("--no-record", help="Keep no measurements for getgan drift.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(help="Seconds without a frame after which a camera is gone.", min=0.1)
     ] = 5.0,
@@ -72,12 +80,15 @@ def run(
         precision=precision,
         backend=backend,
         threads=threads,
-        pipeline=PipelineOptions(size=size, fit=fit, label=not no_label, output_size=output_size),
+        pipeline=PipelineOptions(
+            size=size, fit=fit, label=not no_label, output_size=output_size, guard=guard
+        ),
         view=view,
         overwrite=overwrite,
         timeout=timeout,
         region=region_of(region, preset, save_preset),
         save_preset=save_preset,
+        record=not no_record,
     )
     with StatusLine(quiet=quiet or json) as line:
         report = run_bundle(
@@ -88,9 +99,7 @@ def run(
             openers=[DicomOpener()],
             on_session=lambda info: _tell(info, line),
             on_progress=lambda progress: line.show(progress.text()),
-            on_failure=lambda failure: line.message(
-                f"{'refused' if failure.refused else 'failed'}: {failure.name}: {failure.reason}"
-            ),
+            on_failure=lambda failure: line.message(_told(failure)),
             on_note=line.message,
         )
     tell(report, json)
@@ -114,6 +123,45 @@ def doctor(
     diagnosis = diagnose(bundle, threads=threads, on_check=tell_check)
     print(diagnosis.to_json() if json else diagnosis.closing())
     raise typer.Exit(diagnosis.exit_code)
+
+
+def drift(
+    bundle: Annotated[Path, typer.Argument(help="Bundle with a guard: folder or .getgan file.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="[INPUT]", help="As of run; without it, what the runs on this machine kept."),
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write one page with plots, ending in .html.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Say in what pictures differ from those of the calibration, and since when. More: getgan help drift."""
+    with imports():
+        import cv2  # noqa: F401  # as in run
+
+        from getgan.clinic.source import DicomOpener
+        from getgan.runtime.console import StatusLine
+        from getgan.runtime.drift.find import find_drift
+
+    with StatusLine(quiet=json) as line:
+        report = find_drift(
+            bundle,
+            source,
+            output,
+            device=device,
+            threads=threads,
+            openers=[DicomOpener()],
+            on_progress=lambda text: line.show(text),
+        )
+    tell(report, json)
+
+
+def _told(failure: Failure) -> str:
+    kind = "no face" if failure.not_face else "refused" if failure.refused else "failed"
+    return f"{kind}: {failure.name}: {failure.reason}"
 
 
 def _tell(info: SessionInfo, line: StatusLine) -> None:

@@ -15,7 +15,10 @@ from getgan.contract import Contract
 from getgan.errors import ConfigError, DataError
 from getgan.runtime.answers import Answers
 from getgan.runtime.geometry import Fit, Placement, check_size, lay, lift, placement, resize
+from getgan.runtime.guard.judge import Guard, Verdict
+from getgan.runtime.guard.screen import GuardMode, Judged, Screen
 from getgan.runtime.label import add_label
+from getgan.runtime.media.plate import labelled_card, with_banner
 from getgan.runtime.session import Session
 
 OUTPUT_SIZES = ("input", "network")
@@ -37,6 +40,7 @@ class PipelineOptions:
     fit: Fit = "fit"
     label: bool = True  # False is for engineers only
     output_size: Literal["input", "network"] = "input"
+    guard: GuardMode = "refuse"  # counts where there is a guard
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,12 @@ class Timings:
     pre: float  # cut, scale, normalise
     network: float  # it ran for as long as all frames that went through it together say in sum
     post: float  # guard, to 8 bit, scale back, label
+    looks: float = 0.0  # further network runs, for the guard
 
     @property
     def total(self) -> float:
-        """All three."""
-        return self.pre + self.network + self.post
+        """All four."""
+        return self.pre + self.network + self.post + self.looks
 
 
 @dataclass(frozen=True)
@@ -67,28 +72,44 @@ class _Laid:
 class Result:
     """A translated frame."""
 
-    image: NDArray[np.uint8] | None  # (H, W, 3) RGB, labelled; None = refused by the guard
+    image: NDArray[np.uint8] | None  # (H, W, 3) RGB, labelled: a face, or a card; None = there is a fault
     fault: str  # what was wrong with the output, in words; "" = nothing
     occlusion: NDArray[np.uint8] | None  # (H, W), 255 = hidden, the image's size before its label
     timings: Timings
+    verdict: Verdict | None = None  # None: nobody looked, or there was nothing to look at
+    attributes: tuple[float, ...] = ()  # what was measured of it, see ATTRIBUTES; () = nobody looked
+    card: bool = False  # image is the guard's card
 
 
 class Pipeline:
     """Translates pictures with a session; the session stays the caller's to close."""
 
-    def __init__(self, session: Session, contract: Contract, options: PipelineOptions | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        contract: Contract,
+        options: PipelineOptions | None = None,
+        guard: Guard | None = None,
+        explain_every: float = 0.0,
+    ) -> None:
+        """guard: of the bundle, None = it has none. explain_every: see `guard.screen.Screen`."""
         self.options = options or PipelineOptions()
         if self.options.output_size not in OUTPUT_SIZES:
             raise ConfigError(f"found output_size {self.options.output_size!r:.40}; wanted input or network")
         self.size = check_size(self.options.size, self.options.fit, contract)
         self._session = session
         self._contract = contract
+        self.guard = self.options.guard if guard is not None else "none"
+        self._screen: Screen | None = None
+        if guard is not None and self.options.guard != "off":
+            self._screen = Screen(guard, session.translate, explain_every)
 
     def translate(self, frames: Sequence[NDArray[np.uint8]]) -> list[Result]:
         """Translate uint8 (H, W, 3) RGB pictures of any sizes, each in its own right.
 
         The image has the frame's size ("crop": of its middle square), or a multiple of it where the label
-        needs the room. A broken output gives a Result without image. DataError, before any frame is
+        needs the room. What the guard refuses is a card of that size, or has a banner. A broken output gives
+        a Result without image. DataError, before any frame is
         translated, for a picture that is too small, too long, or no uint8 (H, W, 3).
         """
         places = [self._placement(number, frame) for number, frame in enumerate(frames)]
@@ -129,17 +150,45 @@ class Pipeline:
 
     def _result(self, frame: _Laid, answers: Answers, number: int, share: Timings) -> Result:
         start = time.perf_counter()
+        judged: Judged | None = None
+        if self._screen is not None and not answers.faults[number]:
+            judged = self._screen.judge(frame.view, answers, number)
+            answers, number = judged.answers, judged.number
         image = occlusion = None
-        fault = answers.faults[number] or _flat(lift(answers.faces[number], frame.where, "network"))
-        if not fault:
-            image = lift(answers.faces[number], frame.where, self.options.output_size)
-            if answers.occlusion is not None:
-                hidden = resize(answers.occlusion[number], *frame.where.canvas)
-                occlusion = lift(hidden, frame.where, self.options.output_size)
-            if self.options.label:
-                image = add_label(image)
-        post = share.post + time.perf_counter() - start
-        return Result(image, fault, occlusion, Timings(frame.seconds + share.pre, share.network, post))
+        fault = ""
+        refused = judged is not None and judged.verdict.kind == "refused"
+        card = refused and self.options.guard == "refuse"
+        if judged is not None and card:
+            height, width = self._output_sides(frame.where)
+            image = labelled_card(judged.verdict.code, height, width, label=self.options.label)
+        else:
+            fault = answers.faults[number] or _flat(lift(answers.faces[number], frame.where, "network"))
+            if not fault:
+                image, occlusion = self._shown(frame.where, answers, number, banner=refused)
+        looks = judged.seconds if judged else 0.0
+        post = share.post + time.perf_counter() - start - looks
+        timings = Timings(frame.seconds + share.pre, share.network, post, looks)
+        if judged is None:
+            return Result(image, fault, occlusion, timings)
+        return Result(image, fault, occlusion, timings, judged.verdict, judged.attributes, card)
+
+    def _shown(
+        self, where: Placement, answers: Answers, number: int, *, banner: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """A face as it is shown, and its occlusion map."""
+        image = lift(answers.faces[number], where, self.options.output_size)
+        occlusion = None
+        if answers.occlusion is not None:
+            hidden = resize(answers.occlusion[number], *where.canvas)
+            occlusion = lift(hidden, where, self.options.output_size)
+        if self.options.label:
+            image = add_label(image)
+        return (with_banner(image) if banner else image), occlusion
+
+    def _output_sides(self, where: Placement) -> tuple[int, int]:
+        """Height and width of a face, before its label."""
+        sides = where.source if self.options.output_size == "input" else where.place
+        return sides[2], sides[3]
 
 
 def _laid(frame: NDArray[np.uint8], where: Placement) -> _Laid:

@@ -12,7 +12,10 @@ from getgan import __version__
 from getgan.errors import ConfigError
 from getgan.printing import json_text
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.drift.trail import Trail
 from getgan.runtime.engines.rebuild import rebuild_for_next_start
+from getgan.runtime.guard.load import guard_of
+from getgan.runtime.guard.screen import EXPLAIN_EVERY_S
 from getgan.runtime.media.camera import TIMEOUT_S
 from getgan.runtime.media.openers import Opener
 from getgan.runtime.media.outputs import VIEWS, Views, plan_output
@@ -40,6 +43,7 @@ class RunOptions:
     timeout: float = TIMEOUT_S  # seconds without a frame after which a camera is gone
     region: Region | None = None  # all that is seen of each picture
     save_preset: str = ""  # the name under which the region is kept, with the first picture's size
+    record: bool = True  # keep what the guard measured, for `getgan drift`; no picture and no name
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,12 @@ class RunReport:
     output: str
     session: SessionInfo
     summary: Summary
+    guard: str = "none"  # refuse, mark or off; "none" = the bundle has no guard
 
     def text(self) -> str:
         """For people; what ran was told at the start."""
-        written = self.summary.translated or self.summary.skipped
+        done = self.summary
+        written = done.translated or done.skipped or done.not_face
         return f"{self.summary.text()}\noutput: {self.output}" if written else self.summary.text()
 
     def to_json(self) -> str:
@@ -86,6 +92,7 @@ def run_bundle(
             f"{bundle_path}: gives no occlusion map; wanted a bundle that was exported with --occlusion, or "
             "another --view"
         )
+    guard = guard_of(bundle)
     source = open_source(
         source_text,
         timeout=options.timeout,
@@ -105,10 +112,11 @@ def run_bundle(
                 threads=options.threads,
             ) as session,
         ):
-            pipeline = Pipeline(session, bundle.manifest.contract, options.pipeline)
+            every = 0.0 if source.fps is None else EXPLAIN_EVERY_S
+            pipeline = Pipeline(session, bundle.manifest.contract, options.pipeline, guard, every)
             sink = plan.open(recipe_of(bundle, session.info, pipeline, source.region))
             on_session(session.info)
-            for note in (*plan.notes, *source.notes):
+            for note in (*_guard_notes(pipeline), *plan.notes, *source.notes):
                 on_note(note)
             if "side-by-side" in VIEWS[options.view] and source.whole:
                 on_note(
@@ -121,10 +129,29 @@ def run_bundle(
                 rebuild = rebuild_for_next_start(session, bundle, device=_gpu_of(options.device))
             if rebuild is not None:
                 on_note(rebuild.why)
-            summary = translate(source, sink, pipeline, on_progress=on_progress, on_failure=on_failure)
+            trail = Trail(bundle.sha256, still=source.fps is None) if options.record else None
+            summary = translate(
+                source,
+                sink,
+                pipeline,
+                on_progress=on_progress,
+                on_failure=on_failure,
+                on_result=trail.add if trail else lambda result: None,
+            )
             if rebuild is not None:
                 on_note(rebuild.said)
-            return RunReport(str(bundle.path), bundle.sha256, str(output), session.info, summary)
+            return RunReport(
+                str(bundle.path), bundle.sha256, str(output), session.info, summary, pipeline.guard
+            )
+
+
+def _guard_notes(pipeline: Pipeline) -> list[str]:
+    """What is to be told at every start where nobody looks at the pictures."""
+    notes = {
+        "off": "--guard off: nobody looks whether a picture is a face scan, and any picture becomes a face",
+        "none": "no guard: this bundle was exported without calibration, and any picture becomes a face",
+    }
+    return [notes[pipeline.guard]] if pipeline.guard in notes else []
 
 
 def _gpu_of(device: str) -> str:
@@ -146,4 +173,5 @@ def recipe_of(bundle: Bundle, session: SessionInfo, pipeline: Pipeline, region: 
         label=chosen.label,
         threads=session.threads,
         region=region,
+        guard=pipeline.guard,
     )

@@ -16,16 +16,18 @@ MAX_TIMES = 10_000  # the last frames, of which the medians are
 
 
 REFUSED_EXIT_CODE = 3
+NOT_FACE_EXIT_CODE = 4
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A frame without an output, and why, in one line."""
+    """A frame without an output or with a card in its place, and why, in one line."""
 
     name: str
     reason: str
-    refused: bool = False  # by the guard: the picture cannot be shown, and nothing is wrong with the machine
+    refused: bool = False  # the network's picture is broken, or the input is of one flat colour
     frame: int | None = None  # 0-based, of a video or a camera
+    not_face: bool = False  # the guard says that it is no face scan, and a card or a banner says so
 
 
 @dataclass(frozen=True)
@@ -37,30 +39,34 @@ class Stages:
     network: float
     post: float
     encode: float
+    looks: float = 0.0  # further network runs, for the guard
 
     @property
     def overhead(self) -> float:
         """The share of all but the network, 0..1."""
-        total = self.decode + self.pre + self.network + self.post + self.encode
-        return (total - self.network) / total if total else 0.0
+        network = self.network + self.looks
+        total = self.decode + self.pre + network + self.post + self.encode
+        return (total - network) / total if total else 0.0
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far it is."""
 
-    done: int  # frames translated, skipped, failed or refused
+    done: int  # frames translated, skipped, failed, refused or no face scans
     total: int | None
     failed: int
     refused: int
-    rate: float  # translated frames per second; 0 = none yet
+    rate: float  # written frames per second; 0 = none yet
     eta: float | None  # seconds; None = not known
+    not_face: int = 0
 
     def text(self) -> str:
         """One short line."""
         total = "" if self.total is None else f"/{self.total}"
         failed = f", {self.failed} failed" if self.failed else ""
         failed += f", {self.refused} refused" if self.refused else ""
+        failed += f", {self.not_face} no face scans" if self.not_face else ""
         eta = "" if self.eta is None else f", {clock(self.eta)} left"
         return f"{self.done}{total}, {self.rate:.2f}/s{eta}{failed}"
 
@@ -69,43 +75,54 @@ class Progress:
 class Summary:
     """How a translation ended."""
 
-    frames: int  # that the source gave: translated + skipped + failed + refused
+    frames: int  # that the source gave: translated + skipped + failed + refused + not_face
     translated: int
-    skipped: int  # the same picture stood there already
+    skipped: int  # the same face stood there already
     failed: int
-    refused: int  # by the guard
+    refused: int  # the network's picture was broken, or the input of one flat colour
     dropped: int  # frames of a camera that nobody had time for
     seconds: float
-    rate: float  # translated frames per second, from the first one on
+    rate: float  # written frames per second, from the first one on
     stages: Stages
     failures: tuple[Failure, ...] = ()  # the first MAX_FAILURES
     stopped: str = ""  # why it ended early: a full disk, a camera that went away, a file that is cut off
     interrupted: bool = False  # Ctrl-C, SIGTERM, SIGHUP
+    unusual: int = 0  # of the translated: with the calibration's brightness and colours
+    not_face: int = 0  # what the guard took for no face scan, now or when the card that stands there was made
 
     @property
     def exit_code(self) -> int:
-        """0: every frame has its output; 1: a fault; 3: the guard refused some; 130: interrupted."""
+        """0: each frame has its face; 1: a fault; 3: some broken; 4: some no face scans; 130: interrupted."""
         if self.interrupted:
             return 130
         if self.failed or self.stopped:
             return 1
-        return REFUSED_EXIT_CODE if self.refused else 0
+        if self.refused:
+            return REFUSED_EXIT_CODE
+        return NOT_FACE_EXIT_CODE if self.not_face else 0
 
     def text(self) -> str:
         """For people; the failures were told as they happened."""
         parts = [f"{self.translated} translated"]
         parts += [f"{self.skipped} skipped (there already)"] if self.skipped else []
         parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [f"{self.refused} refused by the guard"] if self.refused else []
+        parts += [f"{self.refused} refused (flat or broken)"] if self.refused else []
+        parts += [f"{self.not_face} no face scans (no face shown)"] if self.not_face else []
         parts += [f"{self.dropped} dropped (came faster than they were translated)"] if self.dropped else []
         lines = [f"{', '.join(parts)} in {self.seconds:.1f} s ({self.rate:.2f}/s)"]
         if self.translated:
-            times = asdict(self.stages).items()
+            times = [(name, s) for name, s in asdict(self.stages).items() if s or name != "looks"]
             stages = ", ".join(f"{name} {1000 * seconds:.1f}" for name, seconds in times)
             lines.append(f"median ms: {stages} (all but the network {100 * self.stages.overhead:.1f} %)")
-        frames = [failure.frame for failure in self.failures if failure.frame is not None]
-        if frames:
-            lines.append(f"frames without a picture: {ranges(frames)}")
+        if self.unusual:
+            lines.append(
+                f"unusual: {self.unusual} of the translated had brightness or colours unlike those of the "
+                "calibration, and were translated with its own; getgan drift shows since when"
+            )
+        for not_face, what in ((False, "without a picture"), (True, "that are no face scans")):
+            frames = [each.frame for each in self.failures if each.not_face is not_face]
+            if numbers := [frame for frame in frames if frame is not None]:
+                lines.append(f"frames {what}: {ranges(numbers)}")
         if self.stopped:
             lines.append(f"stopped: {self.stopped}")
         if self.interrupted:

@@ -12,7 +12,7 @@ from getgan.errors import DataError, GetganError, OutputError
 from getgan.printing import one_line
 from getgan.runtime.interrupts import signals_go_to
 from getgan.runtime.media.frames import Frame, Image, Pending, Pictures, Source
-from getgan.runtime.media.record import Taken
+from getgan.runtime.media.record import Made, Taken
 from getgan.runtime.media.sinks import Sink
 from getgan.runtime.media.videowriter import LOST
 from getgan.runtime.pipeline import Result
@@ -37,15 +37,17 @@ def translate(
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_failure: Callable[[Failure], None] = lambda failure: None,
+    on_result: Callable[[Result], None] = lambda result: None,
 ) -> Summary:
     """Translate all frames whose output does not stand there yet; closes source and sink.
 
-    A frame that fails (damaged file, an output that is another picture's) or that the guard refuses is told
-    to on_failure and counted, the others are still done. A full disk, a lost camera, a backend that breaks
-    and a signal end it; the summary says which. on_failure is not called again for a video's frame that
-    fails as the one before did.
+    A frame that fails (damaged file, an output that is another picture's), that is refused as broken, or that
+    the guard takes for no face scan is told to on_failure and counted, the others are still done. A full
+    disk, a lost camera, a backend that breaks and a signal end it; the summary says which. on_failure is not
+    called again for a video's frame that fails as the one before did. on_result hears of every frame that
+    went through the network.
     """
-    job = _Job(source, sink, pipeline, on_progress, on_failure)
+    job = _Job(source, sink, pipeline, on_progress, on_failure, on_result)
     with signals_go_to(job.stop):
         return job.run()
 
@@ -55,7 +57,7 @@ class _Waiting:
     """A frame before the network."""
 
     pending: Pending
-    frame: Frame | DataError | None  # None: its output stands there
+    frame: Frame | DataError | Made
     seconds: float = 0.0  # of decoding
 
 
@@ -69,13 +71,16 @@ class _Job:
         pipeline: Translator,
         on_progress: Callable[[Progress], None],
         on_failure: Callable[[Failure], None],
+        on_result: Callable[[Result], None],
     ) -> None:
         self._source = source
         self._sink = sink
         self._pipeline = pipeline
         self._on_progress = on_progress
         self._on_failure = on_failure
+        self._on_result = on_result
         self._translated = self._skipped = self._failed = self._refused = 0
+        self._unusual = self._not_face = self._written = 0
         self._failures: list[Failure] = []
         self._last_reason = ""
         self._times = Times()
@@ -123,8 +128,8 @@ class _Job:
     def _decoded(self, pending: Pending) -> _Waiting:
         """Decoded now, since a video goes on; not at all where the output stands there."""
         try:
-            if self._sink.has(pending):
-                return _Waiting(pending, None)
+            if found := self._sink.has(pending):
+                return _Waiting(pending, found)
             # No threads that read ahead and write behind. Measured on 2 cores, OpenVINO bf16, 91 ms of
             # network: they win nothing for 256x256 PNG, 8 % for 1024x768 (129 to 119 ms).
             start = time.perf_counter()
@@ -138,10 +143,13 @@ class _Job:
         results = iter(self._results([each.frame.image for each in waiting if isinstance(each.frame, Frame)]))
         for each in waiting:
             try:
-                if each.frame is None:
-                    self._skipped += 1
+                if isinstance(each.frame, Made):
+                    if each.frame.verdict == "refused":
+                        self._not_face += 1
+                    else:
+                        self._skipped += 1
                 elif isinstance(each.frame, Frame):
-                    self._put(each.frame, next(results), each.seconds)
+                    self._put(each, each.frame, next(results))
                 else:
                     raise each.frame
             except DataError as error:
@@ -157,28 +165,42 @@ class _Job:
                 return [error]
             return [found for image in images for found in self._results([image])]
 
-    def _put(self, frame: Frame, result: Result | DataError, decode: float) -> None:
+    def _put(self, waiting: _Waiting, frame: Frame, result: Result | DataError) -> None:
         if isinstance(result, DataError):
             raise result
+        self._on_result(result)
         if result.image is None:
             raise _Refused(result.fault)
-        start, timings = time.perf_counter(), result.timings
-        self._sink.put(frame, Pictures(result.image, result.occlusion))
+        start, timings, verdict = time.perf_counter(), result.timings, result.verdict
+        kind, code = (verdict.kind, verdict.code) if verdict else ("", "")
+        self._sink.put(frame, Pictures(result.image, result.occlusion, kind, code, card=result.card))
         encode = time.perf_counter() - start
-        self._times.add((decode, timings.pre, timings.network, timings.post, encode))
+        self._times.add((waiting.seconds, timings.pre, timings.network, timings.post, encode, timings.looks))
+        self._written += 1
+        if verdict is not None and verdict.kind == "refused":
+            self._not_face += 1
+            self._tell(self._failure(waiting.pending, verdict.reason, not_face=True))
+            return
         self._translated += 1
+        self._unusual += kind == "unusual"
         self._last_reason = ""
 
     def _fail(self, pending: Pending, error: DataError, *, refused: bool) -> None:
         note = "" if isinstance(error, Taken) else self._sink.lose(pending, "refused" if refused else LOST)
         reason = one_line(f"{error}; {note}" if note else error)
-        frame = None if pending.time is None else pending.index
-        name = pending.name if frame is None else f"{pending.name} frame {frame}"
-        failure = Failure(one_line(name), reason, refused, frame)
         if refused:
             self._refused += 1
         else:
             self._failed += 1
+        self._tell(self._failure(pending, reason, refused=refused))
+
+    @staticmethod
+    def _failure(pending: Pending, reason: str, *, refused: bool = False, not_face: bool = False) -> Failure:
+        frame = None if pending.time is None else pending.index
+        name = pending.name if frame is None else f"{pending.name} frame {frame}"
+        return Failure(one_line(name), reason, refused, frame, not_face)
+
+    def _tell(self, failure: Failure) -> None:
         if len(self._failures) < MAX_FAILURES:
             self._failures.append(failure)
         # A black camera refuses 30 pictures a second for one reason.
@@ -187,20 +209,23 @@ class _Job:
         self._last_reason = failure.reason
 
     def _report(self) -> None:
-        done = self._translated + self._skipped + self._failed + self._refused
+        done = self._done()
         total, rate = self._source.total, self._rate()
         # A container's number of frames may be too small by a few.
         left = None if total is None or not rate else max(0, total - done) / rate
-        self._on_progress(Progress(done, total, self._failed, self._refused, rate, left))
+        self._on_progress(Progress(done, total, self._failed, self._refused, rate, left, self._not_face))
+
+    def _done(self) -> int:
+        return self._translated + self._skipped + self._failed + self._refused + self._not_face
 
     def _rate(self) -> float:
-        if self._work_start is None or not self._translated:
+        if self._work_start is None or not self._written:
             return 0.0
-        return self._translated / (time.perf_counter() - self._work_start)
+        return self._written / (time.perf_counter() - self._work_start)
 
     def _summary(self, stopped: str) -> Summary:
         return Summary(
-            frames=self._translated + self._skipped + self._failed + self._refused,
+            frames=self._done(),
             translated=self._translated,
             skipped=self._skipped,
             failed=self._failed,
@@ -212,6 +237,8 @@ class _Job:
             failures=tuple(self._failures),
             stopped=stopped,
             interrupted=self._signalled,
+            unusual=self._unusual,
+            not_face=self._not_face,
         )
 
     def stop(self, number: int, stack: FrameType | None) -> None:
@@ -224,4 +251,4 @@ class _Job:
 
 
 class _Refused(DataError):
-    """The guard refused the network's picture."""
+    """The network's picture is broken, or the input is of one flat colour."""

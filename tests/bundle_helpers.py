@@ -208,7 +208,7 @@ def network(
     x = add("Cast", [source], "image.half", to=FLOAT16) if half else source
     x = normed(convolution(padded(x, "pad0"), "conv0", (channels, 3, 3, 3)), "act0")
     x = normed(
-        convolution(x, "conv1", (channels, channels, 4, 4), strides=[4, 4]), "features"
+        convolution(x, "conv1", (channels, channels, 4, 4), strides=[4, 4]), "smallest"
     )  # (N, C, H/4, W/4)
     s = add("Sigmoid", [convolution(x, "gate", (channels, channels, 1, 1))], "s")
     x = add("Mul", [x, s], "gated")

@@ -46,8 +46,8 @@ class Keeper:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
 
-    def has(self, pending: Pending) -> bool:
-        return False
+    def has(self, pending: Pending) -> None:
+        return None
 
     def put(self, frame: Frame, pictures: Pictures) -> None:
         self.frames.append(frame)

@@ -34,6 +34,9 @@ class Pictures:
 
     face: Image
     occlusion: NDArray[np.uint8] | None = None  # (H, W), 255 = hidden; None: the bundle has none
+    verdict: str = ""  # the guard's kind; "" = nobody looked
+    code: str = ""  # and its reason, one word
+    card: bool = False  # face is no face but the guard's card, which every view shows
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: bool
     threads: int  # of the CPU, 0 on a GPU: they decide in which order numbers are added
     region: str  # x,y,w,h; "" = the whole picture, or what the input itself states
+    guard: str = "none"  # refuse, mark or off; "none" = the bundle has no guard
 
 
 class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,6 +69,8 @@ class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     frame: int
     view: str
     recipe: Recipe
+    verdict: str = ""  # ok, unusual or refused, the guard's; "" = nobody looked, or a video
+    reason: str = ""  # its code, "upside-down"; of a refused picture the file shows a card, or is marked
     content: str = ""  # SHA-256 of this file's bytes, in a PNG without this record
 
 
@@ -154,17 +157,19 @@ class Stamp:
     view: str = "output"
     overwrite: bool = False
 
-    def made(self, sha256: str, frame: int) -> Made:
+    def made(self, sha256: str, frame: int, verdict: str = "", reason: str = "") -> Made:
         """The record of one output; sha256 of the input."""
-        return Made(input=sha256, frame=frame, view=self.view, recipe=self.recipe)
+        return Made(
+            input=sha256, frame=frame, view=self.view, recipe=self.recipe, verdict=verdict, reason=reason
+        )
 
-    def stands(self, path: Path, sha256: str, frame: int) -> bool:
-        """Whether this very output stands there. Taken if something else does that must stay.
+    def stands(self, path: Path, sha256: str, frame: int) -> Made | None:
+        """The record of this very output if it stands there. Taken if something else does that must stay.
 
-        False: there is nothing, or with overwrite something that getgan wrote.
+        None: there is nothing, or with overwrite something that getgan wrote.
         """
         if not os.path.lexists(path):
-            return False
+            return None
         found = made_of(path)
         if found is None:
             raise Taken(
@@ -172,11 +177,11 @@ class Stamp:
                 "it away or choose another output"
             )
         if self.overwrite:
-            return False
+            return None
         why = difference(found, self.made(sha256, frame))
         if why:
             raise Taken(f"{path.name} is there already and {why}; choose another output, or --overwrite")
-        return True
+        return found
 
     def remove(self, path: Path) -> bool:
         """With overwrite, remove an older output of getgan's whose input gives none any more."""

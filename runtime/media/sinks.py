@@ -20,6 +20,7 @@ from getgan.runtime.images import bytes_from_image
 from getgan.runtime.label import add_label
 from getgan.runtime.media.frames import Frame, Image, Pending, Pictures
 from getgan.runtime.media.record import (
+    Made,
     Stamp,
     is_record,
     made_of,
@@ -42,8 +43,8 @@ _OF_THIS_FILE = frozenset(
 class Sink(Protocol):
     """Takes pictures. Each of them is written whole or not at all."""
 
-    def has(self, pending: Pending) -> bool:
-        """Whether this frame's output stands there, made of this very input in this very way.
+    def has(self, pending: Pending) -> Made | None:
+        """The record of this frame's output if it stands there, made of this very input in this very way.
 
         DataError if something else stands there that is not to be replaced.
         """
@@ -71,13 +72,13 @@ class ImageFileSink:
         self._path = path
         self._stamp = stamp
 
-    def has(self, pending: Pending) -> bool:
-        """Whether the file is this input's."""
+    def has(self, pending: Pending) -> Made | None:
+        """The record if the file is this input's."""
         return self._stamp.stands(self._path, pending.sha256(), pending.index)
 
     def put(self, frame: Frame, pictures: Pictures) -> None:
         """Write it as its suffix says."""
-        _write(self._path, frame, _view(frame, pictures, self._stamp), self._stamp)
+        _write(self._path, frame, pictures, self._stamp)
 
     def lose(self, pending: Pending, reason: str) -> str:
         """See Sink."""
@@ -116,8 +117,8 @@ class ImageFolderSink:
             raise DataError(f"its output {target} is that of {other} too; rename one of the two")
         return self._folder / target
 
-    def has(self, pending: Pending) -> bool:
-        """Whether the file is this input's; and what a killed run left in its folder goes."""
+    def has(self, pending: Pending) -> Made | None:
+        """The record if the file is this input's; and what a killed run left in its folder goes."""
         sha256 = pending.sha256()  # first, so that an input that cannot be read says so
         path = self.path_for(pending.name, pending.index, pending.time)
         if path.parent not in self._swept:
@@ -138,7 +139,7 @@ class ImageFolderSink:
             raise OutputError(
                 f"cannot make {path.parent}: {error.strerror}; choose another folder"
             ) from error
-        _write(path, frame, _view(frame, pictures, self._stamp), self._stamp)
+        _write(path, frame, pictures, self._stamp)
 
     def lose(self, pending: Pending, reason: str) -> str:
         """See Sink."""
@@ -183,9 +184,9 @@ class VideoFileSink:
         self._video = VideoSink(path, fps, may_replace=lambda: stamp.overwrite and made_of(path) is not None)
         self._input = ""
 
-    def has(self, pending: Pending) -> bool:
+    def has(self, pending: Pending) -> Made | None:
         """Never: `plan_output` took only a new name, or one to overwrite."""
-        return False
+        return None
 
     def put(self, frame: Frame, pictures: Pictures) -> None:
         """Show the picture from the frame's time on."""
@@ -220,9 +221,10 @@ class SeveralSinks:
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
 
-    def has(self, pending: Pending) -> bool:
-        """Whether all have it."""
-        return all([sink.has(pending) for sink in self._sinks])
+    def has(self, pending: Pending) -> Made | None:
+        """One of the records if all have it."""
+        found = [sink.has(pending) for sink in self._sinks]
+        return found[0] if all(found) else None
 
     def put(self, frame: Frame, pictures: Pictures) -> None:
         """Give it to each."""
@@ -254,7 +256,7 @@ def output_name(name: str) -> str:
 def _view(frame: Frame, pictures: Pictures, stamp: Stamp) -> Image:
     if stamp.view == "side-by-side":
         return both_views(frame.image, pictures.face, whole=frame.whole)
-    if stamp.view == "output":
+    if stamp.view == "output" or pictures.card:
         return pictures.face
     if pictures.occlusion is None:
         raise DataError("the network gave no occlusion map; wanted a bundle exported with --occlusion")
@@ -262,13 +264,13 @@ def _view(frame: Frame, pictures: Pictures, stamp: Stamp) -> Image:
     return add_label(shown) if stamp.recipe.label else shown
 
 
-def _write(path: Path, frame: Frame, picture: Image, stamp: Stamp) -> None:
+def _write(path: Path, frame: Frame, pictures: Pictures, stamp: Stamp) -> None:
     """Write it with its record, unless it stands there; DataError if only this file cannot be written."""
     if stamp.stands(path, frame.sha256, frame.index):
         return
     replace = stamp.overwrite and os.path.lexists(path)
-    made = stamp.made(frame.sha256, frame.index)
-    data = bytes_from_image(picture, path.suffix)
+    made = stamp.made(frame.sha256, frame.index, pictures.verdict, pictures.code)
+    data = bytes_from_image(_view(frame, pictures, stamp), path.suffix)
     try:
         if path.suffix.lower() == ".png":
             data = png_with_record(data, made)

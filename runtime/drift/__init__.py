@@ -1,0 +1,1 @@
+"""In what pictures differ from those of the calibration, and since when."""

@@ -1,0 +1,270 @@
+"""A whole run with a guard: faces for faces, cards for the rest, in every output, and never mixed up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from backend_helpers import needs_onnxruntime
+from bundle_helpers import make_bundle, noise, sample
+from cli_helpers import getgan
+from frame_helpers import mjpeg_server, read_video
+from guard_helpers import grey, make_guarded, scan
+
+from getgan.runtime.bundle import Bundle
+from getgan.runtime.guard.judge import Guard
+from getgan.runtime.guard.load import guard_of
+from getgan.runtime.images import read_image, write_image
+from getgan.runtime.label import add_label
+from getgan.runtime.media.plate import BACKGROUND, card, labelled_card, with_banner
+from getgan.runtime.media.record import made_of, sidecar_of
+from getgan.runtime.media.sidebyside import GAP
+from getgan.runtime.media.videowriter import VideoSink
+from getgan.runtime.pipeline import Pipeline, PipelineOptions
+from getgan.runtime.session import open_session
+
+pytestmark = needs_onnxruntime
+BIG = 240  # pixels: nothing is enlarged for the label
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_guarded(tmp_path_factory.mktemp("guarded") / "bundle")
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    pictures = {
+        "down": scan(500, BIG)[::-1],
+        "grey": grey(scan(501, BIG)),
+        "mirrored": scan(502, BIG)[:, ::-1],
+        "noise": noise(BIG),
+        "photo": sample(BIG),
+        "scan": scan(503, BIG),
+    }
+    for name, picture in pictures.items():
+        write_image(folder / f"{name}.png", np.ascontiguousarray(picture))
+    return folder
+
+
+def verdicts(folder: Path) -> dict[str, tuple[str, str]]:
+    found = {}
+    for path in sorted(folder.glob("*.png")):
+        made = made_of(path)
+        assert made is not None
+        found[path.stem] = (made.verdict, made.reason)
+    return found
+
+
+def summary_of(*arguments: Any) -> tuple[int, dict[str, Any], str]:
+    done = getgan("run", *arguments, "--json")
+    return done.returncode, json.loads(done.stdout)["summary"], done.stderr
+
+
+def test_a_folder_gives_faces_for_faces_and_cards_for_the_rest(
+    bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    code, summary, told = summary_of(bundle, scans, "-o", tmp_path / "out")
+    assert code == 4
+    counted = {name: summary[name] for name in ("frames", "translated", "unusual", "not_face", "refused")}
+    assert counted == {"frames": 6, "translated": 3, "unusual": 1, "not_face": 3, "refused": 0}
+    assert "no face: down.png: the head is upside down" in told
+    assert "no face: noise.png: not a face scan" in told
+    assert summary["stages"]["looks"] > 0.0
+    assert verdicts(tmp_path / "out") == {
+        "down": ("refused", "upside-down"),
+        "grey": ("unusual", "tones"),
+        "mirrored": ("ok", ""),
+        "noise": ("refused", "other"),
+        "photo": ("refused", "other"),
+        "scan": ("ok", ""),
+    }
+    for name, reason in (("down", "upside-down"), ("noise", "other"), ("photo", "other")):
+        shown = labelled_card(reason, BIG, BIG, label=True)
+        assert np.array_equal(read_image(tmp_path / "out" / f"{name}.png"), shown)
+    assert np.ptp(read_image(tmp_path / "out" / "scan.png")[:200], axis=2).max() > 0  # a card is grey
+
+
+def test_the_same_command_says_the_same_and_another_mode_mixes_nothing(
+    bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    getgan("run", bundle, scans, "-o", out)
+    cards = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    code, again, _ = summary_of(bundle, scans, "-o", out)
+    assert (code, again["translated"], again["skipped"], again["not_face"]) == (4, 0, 3, 3)
+    code, other, told = summary_of(bundle, scans, "-o", out, "--guard", "off")
+    assert code == 1 and other["failed"] == 6
+    assert "was made with guard refuse, wanted guard off" in told
+    assert {path.name: path.read_bytes() for path in out.glob("*.png")} == cards
+    code, over, _ = summary_of(bundle, scans, "-o", out, "--guard", "off", "--overwrite")
+    assert code == 0 and over["translated"] == 6
+    assert set(verdicts(out).values()) == {("", "")}
+
+
+def test_an_unusual_scan_is_translated_with_matched_tones(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    with open_session(opened) as session:
+        guard = guard_of(opened)
+        assert guard is not None
+        guarded = Pipeline(session, opened.manifest.contract, PipelineOptions(label=False), guard)
+        plain = Pipeline(session, opened.manifest.contract, PipelineOptions(label=False))
+        (result,) = guarded.translate([grey(scan(501))])
+        assert result.verdict is not None and result.verdict.view is not None
+        (matched,) = plain.translate([result.verdict.view])
+        (unmatched,) = plain.translate([grey(scan(501))])
+    assert result.image is not None and matched.image is not None and unmatched.image is not None
+    assert np.array_equal(result.image, matched.image)
+    assert not np.array_equal(result.image, unmatched.image)
+    assert result.occlusion is not None and matched.occlusion is not None
+    assert np.array_equal(result.occlusion, matched.occlusion)
+    assert result.timings.looks > 0.0 and result.timings.total > result.timings.network
+
+
+class Batches:
+    """A session that says that four frames take less time together, and how many it was given."""
+
+    def __init__(self, session: Any) -> None:
+        self.session, self.info = session, replace(session.info, preferred_batch=4)
+        self.given: list[int] = []
+        self.outputs = session.outputs
+
+    def translate(self, frames: Any) -> Any:
+        self.given.append(len(frames))
+        return self.session.translate(frames)
+
+
+def test_each_frame_of_a_batch_has_its_own_verdict(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    with open_session(opened) as session:
+        batches: Any = Batches(session)
+        pipeline = Pipeline(batches, opened.manifest.contract, None, guard_of(opened))
+        frames = [scan(500), noise(32), grey(scan(501)), scan(502)]
+        results = pipeline.translate(frames)
+    assert batches.given[0] == 4 and set(batches.given[1:]) == {1}
+    assert [r.verdict.kind for r in results if r.verdict] == ["ok", "refused", "unusual", "ok"]
+    assert [r.card for r in results] == [False, True, False, False]
+
+
+def test_a_video_has_no_time_for_reasons_and_keeps_the_one_it_found(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    down = np.ascontiguousarray(scan(500)[::-1])
+    with open_session(opened) as session:
+        counted: Any = Batches(session)
+        pipeline = Pipeline(counted, opened.manifest.contract, None, guard_of(opened), 1e9)
+        (first,) = pipeline.translate([down])
+        explained = len(counted.given)
+        (second,) = pipeline.translate([down])
+        later = len(counted.given) - explained
+        pipeline.translate([scan(501)])
+        (third,) = pipeline.translate([down])
+    reasons = [each.verdict.code for each in (first, second, third) if each.verdict]
+    assert reasons == ["upside-down", "upside-down", "other"]
+    assert explained > later == 2
+
+
+def test_too_much_hidden_is_refused(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    guard = guard_of(opened)
+    assert guard is not None
+    with open_session(opened) as session:
+        strict = Pipeline(session, opened.manifest.contract, None, Guard(guard.statistics, 0.01))
+        (result,) = strict.translate([scan(500)])
+    assert result.verdict is not None and result.verdict.code == "hidden"
+
+
+def test_every_view_shows_the_card(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    done = getgan("run", bundle, scans / "noise.png", "-o", tmp_path / "n.png", "--view", "all")
+    assert done.returncode == 4 and "output: " in done.stdout
+    shown = labelled_card("other", BIG, BIG, label=True)
+    assert np.array_equal(read_image(tmp_path / "n.png"), shown)
+    assert np.array_equal(read_image(tmp_path / "n-occlusion.png"), shown)
+    beside = read_image(tmp_path / "n-side-by-side.png")
+    assert beside.shape == (BIG, 2 * BIG + GAP, 3) and np.array_equal(beside[:, BIG + GAP :], shown)
+    both = getgan("run", bundle, scans / "scan.png", "-o", tmp_path / "both", "--view", "both")
+    assert both.returncode == 0
+    assert sorted(p.parent.name for p in (tmp_path / "both").rglob("*.png")) == ["output", "side-by-side"]
+
+
+def test_mark_shows_the_face_with_a_banner(bundle: Path, scans: Path, tmp_path: Path) -> None:
+    for mode in ("mark", "off"):
+        for name in ("noise", "scan"):
+            out = tmp_path / f"{name}-{mode}.jpg"
+            done = getgan("run", bundle, scans / f"{name}.png", "-o", out, "--guard", mode)
+            assert done.returncode == (4 if (mode, name) == ("mark", "noise") else 0), done.stderr
+            record = json.loads(sidecar_of(out).read_bytes())
+            assert record["recipe"]["guard"] == mode
+            assert record["verdict"] == ("" if mode == "off" else "refused" if name == "noise" else "ok")
+    marked, plain = (read_image(tmp_path / f"noise-{mode}.jpg").astype(int) for mode in ("mark", "off"))
+    assert plain[:8].mean() > 60 and marked[:8].mean() < 40
+    assert np.abs(marked[60:] - plain[60:]).mean() < 2.0
+    assert np.array_equal(read_image(tmp_path / "scan-mark.jpg"), read_image(tmp_path / "scan-off.jpg"))
+
+
+def test_off_and_a_bundle_without_guard_say_so_at_every_start(
+    bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    bare = make_bundle(tmp_path / "bare")
+    for number in range(2):
+        off = getgan("run", bundle, scans, "-o", tmp_path / "off", "--guard", "off", "--quiet")
+        assert off.returncode == 0 and off.stderr.count("--guard off: nobody looks") == 1
+        none = getgan("run", bare, scans, "-o", tmp_path / "none", "--quiet", "--json")
+        assert none.returncode == 0 and none.stderr.count("no guard: this bundle") == 1, number
+        assert json.loads(none.stdout)["guard"] == "none"
+    guarded = getgan("run", bundle, scans / "scan.png", "-o", tmp_path / "on")
+    assert "guard" not in guarded.stderr
+
+
+def clip_of(path: Path, pictures: list[Any]) -> Path:
+    sink = VideoSink(path, 10.0)
+    for index, picture in enumerate(pictures):
+        sink.put(index / 10.0, picture)
+    sink.close(keep=True)
+    return path
+
+
+def test_a_video_shows_the_card_for_as_long_as_there_is_no_face(bundle: Path, tmp_path: Path) -> None:
+    pictures = [scan(500, BIG)] * 3 + [noise(BIG)] * 3 + [scan(501, BIG)] * 2
+    clip = clip_of(tmp_path / "clip.avi", pictures)
+    done = getgan("run", bundle, clip, "-o", tmp_path / "out.avi")
+    assert done.returncode == 4, done.stderr
+    assert "frames that are no face scans: 3-5" in done.stdout
+    assert done.stderr.count("no face: ") == 1  # once for one reason
+    grey_share = [(np.ptp(f, axis=2) < 12).mean() for f in read_video(tmp_path / "out.avi")]
+    assert [share > 0.98 for share in grey_share] == [False] * 3 + [True] * 3 + [False] * 2
+
+
+def test_a_camera_gets_cards_too(bundle: Path, tmp_path: Path) -> None:
+    with mjpeg_server(6, fps=10.0, noise=True) as url:
+        done = getgan("run", bundle, url, "-o", tmp_path / "out", "--timeout", "1", "--json")
+    summary = json.loads(done.stdout)["summary"]
+    assert summary["not_face"] >= 1 and summary["translated"] == 0
+    assert all(made_of(path) is not None for path in (tmp_path / "out").glob("*.png"))
+    assert read_image(next((tmp_path / "out").glob("*.png")))[0, 0].tolist() == [BACKGROUND] * 3
+
+
+@pytest.mark.parametrize("code", ["dark", "hidden", "other", "text", "too-far", "too-near", "turned"])
+def test_cards_of_every_size_have_words(code: str) -> None:
+    for height, width in ((64, 64), (80, 216), (240, 320), (1080, 1920), (300, 100)):
+        shown = card(code, height, width)
+        assert shown.shape == (height, width, 3) and shown.dtype == np.uint8
+        ink = shown[:, :, 0] > 150
+        assert 0.005 < ink.mean() < 0.3
+        assert not ink[round(0.75 * height) :].any()  # the label's
+    small, large = card(code, 64, 64)[:, :, 0] > 150, card(code, 240, 320)[:, :, 0] > 150
+    lines = [int((np.diff(ink.any(axis=1).astype(int)) == 1).sum()) for ink in (small, large)]
+    assert lines[0] == 1 and lines[1] >= 4
+
+
+def test_a_banner_leaves_the_face_below_it() -> None:
+    for side in (64, 240, 1000):
+        face = np.full((side, side, 3), 128, np.uint8)
+        marked = with_banner(add_label(face) if side > 216 else face)
+        assert marked.shape == face.shape and (marked[0] == 0).all() and marked[: side // 8].max() > 200
+        assert (marked[side // 4 : side // 2] == 128).all()
