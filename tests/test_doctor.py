@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from backend_helpers import INSTALLED, needs_onnxruntime
 from bundle_helpers import make_bundle, replace_file
+from guard_helpers import make_guarded, scan
 
 from getgan.runtime.backends import Candidate
 from getgan.runtime.backends.catalog import candidates
@@ -29,6 +30,7 @@ from getgan.runtime.doctor import probe
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.doctor.diagnosis import check_lines, diagnose
 from getgan.runtime.doctor.probe import Probe, probe_here
+from getgan.runtime.images import bytes_from_image
 
 GPU = Gpu(0, "NVIDIA T4", 15_000, "550.1", "7.5")
 CPU_FP32 = Candidate("onnxruntime", "cpu", "fp32")
@@ -101,12 +103,27 @@ def test_an_altered_bundle_is_a_fault(tmp_path: Path) -> None:
 def test_a_bundle_whose_picture_differs_here_is_a_fault(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle")
     replace_file(bundle, "golden/face.output.png", (bundle / "golden/noise.output.png").read_bytes())
-    good, bad, absent = doctor_backends.bundle_checks(
+    good, unguarded, bad, absent = doctor_backends.bundle_checks(
         bundle, [CPU_FP32, Candidate("onnxruntime", "cpu", "fp16")], 1
     )
     assert good.status == "ok"
+    assert unguarded.status == "warn" and "any picture becomes a face" in unguarded.found
     assert bad.status == "fault" and "comes out differently" in bad.found and "getgan verify" in bad.repair
     assert absent.status == "none"
+
+
+@needs_onnxruntime
+def test_a_guard_is_told_and_refuses_its_picture(tmp_path: Path) -> None:
+    bundle = make_guarded(tmp_path / "bundle")
+    _, guard, ran = doctor_backends.bundle_checks(bundle, [CPU_FP32], 1)
+    assert guard.status == "ok" and "240 pictures (test scans)" in guard.found
+    assert ran.status == "ok" and "the guard refuses its picture" in ran.found
+    replace_file(bundle, "golden/refused.png", bytes_from_image(scan(1)))
+    _, guard, ran = doctor_backends.bundle_checks(bundle, [CPU_FP32], 1)
+    assert ran.status == "fault" and "must refuse" in ran.found
+    replace_file(bundle, "guard.npz", b"cut")
+    _, guard, ran = doctor_backends.bundle_checks(bundle, [CPU_FP32], 1)
+    assert guard.status == "fault" and "damaged guard" in guard.found
 
 
 def test_text_shows_the_repair_below_the_fault() -> None:

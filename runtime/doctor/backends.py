@@ -21,9 +21,11 @@ from getgan.runtime.devices import Machine, library_version, machine
 from getgan.runtime.doctor.check import Check
 from getgan.runtime.doctor.probe import Probe, probe
 from getgan.runtime.firstrun import graph_of
+from getgan.runtime.guard.judge import Verdict
+from getgan.runtime.guard.load import guard_of
 from getgan.runtime.images import image_from_bytes
-from getgan.runtime.pipeline import Pipeline
-from getgan.runtime.session import open_session
+from getgan.runtime.pipeline import Pipeline, PipelineOptions
+from getgan.runtime.session import Session, open_session
 
 TENSORRT = TensorRt.name
 RATE_FRAMES = 3
@@ -57,6 +59,7 @@ def bundle_checks(path: Path, working: Sequence[Candidate], threads: int) -> Ite
         f"{manifest.model.name}, {len(manifest.files)} files, {size:,} bytes, every hash is right",
     )
     this = machine()
+    yield _guard(bundle)
     for candidate in working:
         variants = [variant.name for variant in manifest.variants if variant.hint == candidate.precision]
         if not variants:
@@ -78,6 +81,34 @@ def _lacking(bundle: Bundle, candidate: Candidate, precision: str, this: Machine
     return ""
 
 
+def _guard(bundle: Bundle) -> Check:
+    """Whether the bundle has one, and what it promises; each session below lets it refuse a picture."""
+    record = bundle.manifest.guard
+    if record is None:
+        return Check(
+            "guard",
+            "warn",
+            "no guard: any picture becomes a face",
+            "getgan export CKPT -o BUNDLE --calibration FOLDER",
+        )
+    try:
+        guard_of(bundle)
+    except GetganError as error:
+        return Check("guard", "fault", str(error), "copy the bundle again, or getgan export it again")
+    pictures = f"{record.fitted + record.tested} pictures ({record.about})"
+    return Check("guard", "ok", f"calibrated with {pictures}; refuses {record.share:.1%} of such at most")
+
+
+def _verdict(bundle: Bundle, session: Session) -> Verdict | None:
+    """On the picture that every machine must refuse; None without a guard, or where it gave no picture."""
+    guard, record = guard_of(bundle), bundle.manifest.guard
+    if guard is None or record is None:
+        return None
+    refused = image_from_bytes(bundle.read(record.refused))
+    pipeline = Pipeline(session, bundle.manifest.contract, guard=guard)
+    return pipeline.translate([refused])[0].verdict
+
+
 def _pictures(
     bundle: Bundle, picture: NDArray[np.uint8], candidate: Candidate, precision: str, threads: int
 ) -> Check:
@@ -88,14 +119,21 @@ def _pictures(
         with open_session(
             bundle, device=device, precision=precision, backend=backend, threads=threads
         ) as session:
-            pipeline = Pipeline(session, bundle.manifest.contract)
+            pipeline = Pipeline(session, bundle.manifest.contract, PipelineOptions(guard="off"))
             totals = [pipeline.translate([picture])[0].timings.total for _ in range(RATE_FRAMES)]
             test = session.info.self_test
+            verdict = _verdict(bundle, session)
     except GetganError as error:
         return Check(name, "fault", str(error), f"getgan verify {bundle.path}")
     rate = 1.0 / statistics.median(totals)
     sides = f"{picture.shape[1]}x{picture.shape[0]}"
     found = f"{rate:.2f} pictures/s at {sides}; golden image: {test.psnr:.1f} dB, {test.max_levels} levels"
+    if record := bundle.manifest.guard:
+        if verdict is None or verdict.kind != "refused":
+            kind = "no picture" if verdict is None else verdict.kind
+            found = f"the guard takes {record.refused}, which it must refuse, for {kind}"
+            return Check(name, "fault", found, f"getgan verify {bundle.path}")
+        found += f"; the guard refuses its picture (score {verdict.score:.1f})"
     return Check(name, "ok", found)
 
 
