@@ -13,6 +13,7 @@ import pytest
 from backend_helpers import INSTALLED, needs_backend
 from bundle_helpers import make_bundle, sample
 from frame_helpers import mjpeg_server
+from guard_helpers import make_guarded
 from watch_helpers import Machine, Seen
 
 from getgan.runtime.devices import library_version
@@ -44,9 +45,10 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Path:
-    """A bundle, a folder of pictures, a video."""
+    """A bundle, one with a guard, a folder of pictures, a video."""
     folder = tmp_path / "inputs"
     make_bundle(folder / "bundle")
+    make_guarded(folder / "guarded")
     (folder / "scans").mkdir()
     write_image(folder / "scans" / "a.png", sample())
     write_image(folder / "scans" / "b.jpg", sample(seed=1))
@@ -94,6 +96,11 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
             ["run", bundle, inputs / "clip.avi", "-o", out / "clip.mp4"],
         ],
         "doctor": [["doctor", bundle]],
+        "drift": [
+            ["run", inputs / "guarded", inputs / "scans", "-o", out / "cards"],
+            ["drift", inputs / "guarded", inputs / "scans", "-o", out / "drift.html"],
+            ["drift", inputs / "guarded"],
+        ],
         "build": [
             ["build", bundle, "--store", out / "engines", "--size", "32x32", "--target", "tensorrt-rtx"],
             ["engines", "--store", out / "engines", "--remove-old"],
@@ -115,12 +122,12 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
 
 
 def codes(command: list[str | Path]) -> tuple[int, ...]:
-    """1 is a missed target of the benchmark, or no library that builds; neither says anything here."""
-    return (0, 1) if command[0] in ("bench", "build") else (0,)
+    """1 is a missed target of the benchmark, or no library that builds; 4 are cards: all is well here."""
+    return {"bench": (0, 1), "build": (0, 1), "run": (0, 4)}.get(str(command[0]), (0,))
 
 
 @needs_backend
-@pytest.mark.parametrize("name", ["version", "inspect", "faces", "run", "doctor", "build"])
+@pytest.mark.parametrize("name", ["version", "inspect", "faces", "run", "doctor", "drift", "build"])
 def test_as_python_sees_it(name: str, machine: Machine, inputs: Path) -> None:
     for command in commands(inputs, machine.out)[name]:
         check(machine.audited("-m", "getgan", *command), machine, codes(command))

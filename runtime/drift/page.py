@@ -1,0 +1,111 @@
+"""The page of `getgan drift`: sentences first, then one plot for each attribute; one file, no script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from getgan.runtime.drift.findings import (
+    HIGH,
+    LOW,
+    MEANING,
+    Finding,
+    Point,
+    Series,
+    date_of,
+    series_of,
+)
+from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics
+
+MARK = "<!-- getgan drift -->"  # by which a later run knows its own page
+WIDTH, HEIGHT, LEFT, BOTTOM = 760, 200, 60, 24  # pixels of a plot
+MOST = 600  # dots; of more, so many spread evenly
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 800px; margin: 2em auto; padding: 0 1em; color: #222 }
+h1 { font-size: 1.5em } h2 { font-size: 1.1em; margin: 2em 0 0 } p { margin: .4em 0 }
+.drift { color: #b3261e } small { color: #666 } svg { width: 100%; height: auto }
+"""
+
+
+def page_of(
+    headline: str,
+    counts: str,
+    findings: Sequence[Finding],
+    points: Sequence[Point],
+    statistics: Statistics,
+    *,
+    timed: bool,
+) -> str:
+    """One HTML file; points in order of time."""
+    parts = [
+        f'<!doctype html>{MARK}<html lang="en"><meta charset="utf-8">',
+        f"<title>getgan drift</title><style>{STYLE}</style>",
+        f"<h1>{escape(_sentence(headline))}</h1><p>{escape(_sentence(counts))}</p>",
+        "<p>Each dot is a file or a run. In the grey band lie nine of ten pictures of the calibration; its "
+        "line is the middle one. Red dots lie beyond the band.</p>",
+    ]
+    for finding in findings:
+        number = ATTRIBUTES.index(finding.name)
+        series = series_of(points, number, timed=timed)
+        kind = ' class="drift"' if finding.drifted else ""
+        parts.append(f"<h2{kind}>{escape(_sentence(finding.words))}</h2>")
+        parts.append(f"<p>{escape(finding.name)}: {escape(MEANING[finding.name][0])}</p>")
+        parts.append(_plot(series, statistics.attributes[number]))
+        parts.append(f"<p><small>{escape(_numbers(finding))}</small></p>")
+    return "\n".join([*parts, "</html>\n"])
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _numbers(finding: Finding) -> str:
+    pairs = round(50 * (1 + finding.delta))
+    p = "too few for a test" if finding.p is None else f"p = {finding.p:.3f}, by permutation"
+    return (
+        f"Of 100 pairs of one of these and one of the calibration, in {pairs} this one is larger (Cliff's "
+        f"delta {finding.delta:+.2f}). Kolmogorov-Smirnov {finding.distance:.2f} over {finding.units} files "
+        f"or runs, {p}."
+    )
+
+
+def _plot(series: Series, reference: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
+    """Values over time, or over their order, on the calibration's band."""
+    low, middle, high = float(reference[LOW]), float(reference[50]), float(reference[HIGH])
+    values = series.values
+    across = np.arange(len(values), dtype=float) if series.moments is None else series.moments
+    bottom = min(float(values.min()), float(reference[0]))
+    top = max(float(values.max()), float(reference[-1]))
+    margin = 0.05 * (top - bottom) or 1.0
+    bottom, top = bottom - margin, top + margin
+
+    def x(value: float) -> float:
+        span = float(across[-1] - across[0])
+        share = (value - float(across[0])) / span if span else 0.5
+        return LEFT + 8 + share * (WIDTH - LEFT - 16)
+
+    def y(value: float) -> float:
+        return (HEIGHT - BOTTOM) * (1.0 - (value - bottom) / (top - bottom))
+
+    chosen = np.unique(np.linspace(0, len(values) - 1, min(MOST, len(values))).round().astype(int))
+    dots = "".join(
+        f'<circle cx="{x(float(across[i])):.1f}" cy="{y(float(values[i])):.1f}" r="3" '
+        f'fill="{"#345" if low <= values[i] <= high else "#b3261e"}"/>'
+        for i in chosen
+    )
+    ends = ("first", "last")
+    if series.moments is not None:
+        ends = (date_of(float(across[0])), date_of(float(across[-1])))
+    labels = "".join(
+        f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+        for value in dict.fromkeys((low, middle, high))
+    )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" font-size="12" role="img">'
+        f'<rect x="{LEFT}" y="{y(high):.1f}" width="{WIDTH - LEFT}" height="{y(low) - y(high):.1f}" '
+        f'fill="#ddd"/><path d="M{LEFT} {y(middle):.1f}H{WIDTH}" stroke="#999"/>'
+        f'{labels}{dots}<text x="{LEFT}" y="{HEIGHT - 6}">{ends[0]}</text>'
+        f'<text x="{WIDTH}" y="{HEIGHT - 6}" text-anchor="end">{ends[1]}</text></svg>'
+    )
