@@ -39,7 +39,7 @@ def scan(seed: int, size: int = SIZE) -> Picture:
     head = np.exp(-((x / rng.uniform(0.2, 0.24)) ** 2 + ((y - 0.3) / rng.uniform(0.18, 0.22)) ** 2))
     level = 170 * head * rng.uniform(0.9, 1.1) + 50 * (1.0 - y) + 12 + rng.normal(0, 4, (size, size))
     colours = np.array([1.0, 0.75, 0.45])
-    return np.clip(level[..., None] * colours, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(level[..., None] * colours, 0, 255), np.uint8)
 
 
 def grey(picture: Picture) -> Picture:

@@ -101,7 +101,7 @@ def test_json_says_what_ran_and_what_failed(bundle: Path, scans: Path, tmp_path:
     assert (report["summary"]["translated"], report["summary"]["failed"]) == (3, 1)
     (failure,) = report["summary"]["failures"]
     assert failure["name"] == "broken.png"
-    assert done.stderr.splitlines() == [f"failed: broken.png: {failure['reason']}"]
+    assert done.stderr.splitlines()[1:] == [f"failed: broken.png: {failure['reason']}"]
 
 
 def test_the_same_command_goes_on_and_another_one_does_not_mix(
