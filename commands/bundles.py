@@ -27,7 +27,9 @@ Setting = Annotated[
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Checkpoint file, or bundle (folder or .getgan file).")],
+    path: Annotated[
+        Path, typer.Argument(help="Checkpoint file, ONNX graph, or bundle (folder or .getgan file).")
+    ],
     direction: Direction = "",
     option: Setting = None,
     size: Annotated[
@@ -49,12 +51,19 @@ def inspect(
         return
     with imports("export"):
         from getgan.export.facts import inspect_checkpoint
+        from getgan.export.onnxfacts import inspect_onnx
+        from getgan.export.onnxfile import is_onnx
         from getgan.models.settings import told_from_flags
+    if is_onnx(path):
+        if direction or option or size:
+            raise UsageError("--direction, --option and --size are for a checkpoint; found an ONNX graph")
+        tell(inspect_onnx(path), json)
+        return
     tell(inspect_checkpoint(path, told_from_flags(direction, option or []), size), json)
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file, or ONNX graph.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Bundle: a new folder, or one file if it ends in .getgan.")
     ],
@@ -77,13 +86,32 @@ def export(
         typer.Option(help="Folder of own scans, pictures or DICOM, that the guard shall know; none is kept."),
     ] = None,
     false_alarms: FalseAlarms = 0.01,
+    range_: Annotated[
+        str, typer.Option("--range", help="Of an ONNX graph: what black and white are; -1,1 or 0,1 or 0,255.")
+    ] = "",
+    size: Annotated[
+        int, typer.Option(help="Of an ONNX graph: pixels each way; 0 = its own, or 256.", min=0, max=2048)
+    ] = 0,
+    multiple_of: Annotated[
+        int, typer.Option(help="Of an ONNX graph: sides are multiples of it; 0 = tried.", min=0, max=2048)
+    ] = 0,
+    min_size: Annotated[
+        int, typer.Option(help="Of an ONNX graph: smallest side; 0 = tried.", min=0, max=2048)
+    ] = 0,
+    fixed: Annotated[bool, typer.Option("--fixed", help="Of an ONNX graph: it takes --size alone.")] = False,
+    input_name: Annotated[str, typer.Option(help="Of an ONNX graph: which input is the picture.")] = "",
+    output_name: Annotated[str, typer.Option(help="Of an ONNX graph: which output is the picture.")] = "",
+    clip: Annotated[
+        bool, typer.Option("--clip", help="Of an ONNX graph: cut off what leaves the range.")
+    ] = False,
     threads: Threads = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Json = False,
 ) -> None:
-    """Checkpoint to bundle: ONNX in FP32, FP16 and bf16, each let in only if it gives PyTorch's pictures."""
+    """Checkpoint or ONNX graph to bundle: FP32, FP16, bf16, each let in only if it gives its pictures."""
     with imports("export"):
         from getgan.export.bundle import ExportOptions, export_bundle
+        from getgan.export.onnxports import OnnxOptions
         from getgan.models.settings import told_from_flags
         from getgan.runtime.console import ShareLine
         from getgan.runtime.images import list_images
@@ -99,6 +127,7 @@ def export(
         overwrite=overwrite,
         threads=threads,
         told=told_from_flags(direction, option or []),
+        onnx=OnnxOptions(range_, size, multiple_of, min_size, fixed, input_name, output_name, clip),
     )
     with ShareLine(quiet=json) as line:
         report = export_bundle(checkpoint, output, options, line.share)
@@ -107,7 +136,7 @@ def export(
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="Bundle: folder or .getgan file.")],
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint that it was exported from.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint or ONNX graph of its export.")],
     threads: Threads = 0,
     json: Json = False,
 ) -> None:

@@ -21,7 +21,7 @@ from getgan.contract import Output
 from getgan.errors import ExportError
 from getgan.export.compare import Expected
 from getgan.export.convert import FP32, FRAMES, TARGETS, Target, convert
-from getgan.export.facts import model_of, name_of
+from getgan.export.facts import name_of
 from getgan.export.features import with_features
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
 from getgan.export.gate import Gate
@@ -29,12 +29,11 @@ from getgan.export.graph import OnnxModel
 from getgan.export.guardgate import Shown
 from getgan.export.guarding import FILE, REFUSED, Frames, Made, guard_the_gate, saved_guard
 from getgan.export.images import gate_images
+from getgan.export.onnxports import NOTHING_STATED, OnnxOptions
 from getgan.export.page import page
-from getgan.export.proof import prove_branch
 from getgan.export.record import NOT_RUN, QualityRecord, VariantRecord, json_from_record
-from getgan.export.reference import PyTorchReference
-from getgan.export.trace import export_onnx
-from getgan.models.checkpoint import NOTHING_TOLD, Checkpoint, load_checkpoint
+from getgan.export.source import Source, open_source
+from getgan.models.checkpoint import NOTHING_TOLD
 from getgan.models.settings import Told
 from getgan.printing import json_text
 from getgan.runtime.bundle import SUFFIX, pack_bundle
@@ -70,6 +69,7 @@ class ExportOptions:
     overwrite: bool = False
     threads: int = 0  # of the CPU; 0 = all cores
     told: Told = NOTHING_TOLD  # what the checkpoint's keys do not tell
+    onnx: OnnxOptions = NOTHING_STATED  # of an ONNX graph
 
 
 class ExportReport(msgspec.Struct, frozen=True):
@@ -115,8 +115,7 @@ class ExportReport(msgspec.Struct, frozen=True):
 class Judged:
     """All that a bundle is made of."""
 
-    checkpoint: Checkpoint
-    parameters: int  # of what was exported
+    source: Source
     outputs: tuple[Output, ...]
     graphs: dict[Plan, OnnxModel]
     export: Export
@@ -166,24 +165,23 @@ def export_bundle(
 
 def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict[str, float]) -> Judged:
     progress("reading the checkpoint", 0.0)
-    checkpoint = load_checkpoint(path, told=options.told)
-    reference = PyTorchReference(checkpoint, options.outputs)
-    contract = checkpoint.contract
+    source = open_source(path, options.outputs, options.told, options.onnx, options.threads)
+    reference, contract = source.reference, source.contract
     images = gate_images(contract, options.images)
     progress("exporting to ONNX", 0.02)
     with _timed(seconds, "ONNX"):
-        fp32 = export_onnx(checkpoint, outputs=options.outputs)
-    saved = saved_guard(path, checkpoint.sha256 or "")
+        fp32 = source.graph()
+    saved = saved_guard(path, source.sha256)
     known = None if isinstance(saved, str) else saved
     wanted = options.calibration or known
     if wanted is not None:
         fp32 = with_features(fp32, contract)
-    progress("translating the gate's images with PyTorch", 0.15)
-    with _timed(seconds, "PyTorch"):
+    progress(f"translating the gate's images with {reference.about}", 0.15)
+    with _timed(seconds, reference.about):
         gate = Gate(reference, contract, images, options.threads)
     progress("comparing with and without what the face does not need", 0.25)
     with _timed(seconds, "proof"):
-        branch = prove_branch(checkpoint, fp32, [gate.expected[0].input, gate.expected[-1].input])
+        branch = source.prove(fp32, gate.expected)
     graphs: dict[Plan, OnnxModel] = {FP32.plan: fp32}
     made: Made | None = None
     refused: Shown | None = None
@@ -195,8 +193,8 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
             records[target] = _judged(gate, target, graphs)
         if target is FP32 and not records[target].accepted:
             raise ExportError(
-                f"the FP32 graph does not give PyTorch's pictures: {records[target].reason}; nothing was "
-                "written: report this with the checkpoint"
+                f"the FP32 graph does not give {reference.about}'s pictures: {records[target].reason}; "
+                "nothing was written: report this with the checkpoint"
             )
         if target is FP32 and wanted is not None:
             with _timed(seconds, "guard"):
@@ -205,7 +203,7 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
             records[target] = msgspec.structs.replace(records[target], guard=gate.guard.own())
     export = Export(
         getgan=__version__,
-        torch=str(torch.__version__),
+        torch=source.torch,
         onnx=onnx.__version__,
         onnxruntime=ort.__version__,
         opset=fp32.opset,
@@ -214,8 +212,7 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         filtered=fp32.filtered,
     )
     return Judged(
-        checkpoint,
-        reference.parameters,
+        source,
         options.outputs,
         graphs,
         export,
@@ -252,7 +249,7 @@ def _files(judged: Judged) -> dict[str, bytes]:
         files[FILE] = bytes_from_statistics(judged.guard.calibration.statistics)
         files[REFUSED] = bytes_from_image(judged.refused.picture)
     record = QualityRecord(
-        source_sha256=judged.checkpoint.sha256 or "",
+        source_sha256=judged.source.sha256,
         limits={target.name: target.limits for target in judged.records},
         variants=tuple(judged.records.values()),
     )
@@ -291,8 +288,8 @@ def _manifest(judged: Judged, name: str, files: dict[str, bytes]) -> Manifest:
         else:
             refused.append(Refused(target.name, record.reason))
     return Manifest(
-        model=model_of(judged.checkpoint, name, judged.parameters),
-        contract=judged.checkpoint.contract,
+        model=judged.source.model(name),
+        contract=judged.source.contract,
         outputs=judged.outputs,
         export=judged.export,
         variants=tuple(variants),

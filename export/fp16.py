@@ -31,14 +31,19 @@ MAX_WEIGHT_LOSS = 2.0**-10
 HALF = frozenset(
     (
         *("Conv", "ConvTranspose", "Gemm", "Pad", "Resize", "DepthToSpace", "AveragePool"),
-        *("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Concat", "Flatten"),
+        *("Relu", "LeakyRelu", "PRelu", "Elu", "Sigmoid", "Tanh", "Concat", "Flatten", "MaxPool"),
     )
 )
 # A normalisation, whole or in parts.
-STATISTICS = frozenset(("InstanceNormalization", "ReduceMean", "ReduceSum", "Sqrt", "Pow", "Div"))
+STATISTICS = frozenset(
+    (
+        *("InstanceNormalization", "BatchNormalization", "LayerNormalization", "GlobalAveragePool"),
+        *("ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Sqrt", "Pow", "Div", "Reciprocal"),
+    )
+)
 LAST = frozenset(("Clip",))  # FP32, and the convolution before it too: _way_to_clip
 # Takes the precision of what it belongs to: FP32 inside a normalisation, FP16 elsewhere.
-NEUTRAL = frozenset(("Add", "Sub", "Mul", "Reshape", "Unsqueeze", "Squeeze", "Expand"))
+NEUTRAL = frozenset(("Add", "Sub", "Mul", "Neg", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Expand"))
 # Read or make no float32; untouched. A Cast to float32 makes one: a count of pixels, up to 65536 at 256x256,
 # which is above FP16_MAX, so it stays in FP32.
 SHAPES = frozenset(("Shape", "Gather", "ReduceProd", "Cast", "Constant", "ConstantOfShape", "Slice"))
@@ -94,7 +99,7 @@ def _way_to_first_convolution(nodes: list[onnx.NodeProto]) -> set[str]:
     found: set[str] = set()
     value = INPUT
     for node in nodes:
-        if node.input[0] != value or node.op_type not in ("Add", "Mul", "Pad", "Conv"):
+        if node.input[0] != value or node.op_type not in ("Add", "Mul", "Transpose", "Pad", "Conv"):
             continue
         found.add(node.name)
         value = node.output[0]

@@ -31,8 +31,6 @@ from getgan.runtime.metrics import SSIM_WINDOW
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.runtime.quality import THRESHOLDS, difference, missed
 
-FP32_STEP = 2.0**-23  # of a value from 1 to 2
-
 
 class Gate:
     """Holds the reference's outputs for the gate's pictures, and judges graphs against them."""
@@ -161,7 +159,7 @@ class Gate:
         FP64: by 11 levels with a random pix2pix net, and by 0.0003 where the picture is none of these.
         """
         exact = self.reference.infer_exactly(expected.input)["face"][0]
-        step = FP32_STEP * half_width(self.contract.range)
+        step = self.reference.step * half_width(self.contract.range)
         spread = np.random.default_rng(0).uniform(-step, step, expected.input.shape)
         moved = self.reference.infer_exactly((expected.input + spread).astype(np.float32))["face"][0]
         if not (np.isfinite(exact).all() and np.isfinite(moved).all()):
@@ -169,10 +167,14 @@ class Gate:
         exact_picture, moved_picture = (
             image_from_tensor(each.astype(np.float32), self.contract.range) for each in (exact, moved)
         )
-        about = self.reference.about
+        about, exactly = self.reference.about, self.reference.exactly
         for what, first, second in (
-            (f"{about}'s FP32 and FP64 pictures", expected.picture, exact_picture),
-            (f"{about}'s FP64 pictures of it and of it with 1e-7 added", exact_picture, moved_picture),
+            (f"{about}'s FP32 and {exactly} pictures", expected.picture, exact_picture),
+            (
+                f"{about}'s {exactly} pictures of it and of it with {self.reference.step:.0e} added",
+                exact_picture,
+                moved_picture,
+            ),
         ):
             seen = difference(first, second)
             if missed(THRESHOLDS["fp32"], seen):

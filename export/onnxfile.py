@@ -1,4 +1,4 @@
-"""A stranger's ONNX file: read within limits, its weights inside, and refused where a bundle cannot hold it."""
+"""A stranger's ONNX file: read within limits, its weights inside; refused where no bundle can hold it."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ def _check(file: OnnxFile) -> None:
     for name, kind in kinds:
         if kind in OTHER_FLOATS:
             found = f"found '{one_line(name):.80}' in {TensorProto.DataType.Name(kind)}"
-            raise ExportError(f"{found}; wanted a float32 graph: export the network before it is made smaller")
+            raise ExportError(
+                f"{found}; wanted a float32 graph: export the network before it is made smaller"
+            )
 
 
 def _check_node(node: onnx.NodeProto) -> None:
@@ -157,11 +159,15 @@ def _check_node(node: onnx.NodeProto) -> None:
 # --- weights in files beside it ---------------------------------------------------------------------------
 
 
-def _with_weights(proto: onnx.ModelProto, folder: Path, size: int, digest: hashlib._Hash) -> tuple[tuple[str, ...], str]:
+def _with_weights(
+    proto: onnx.ModelProto, folder: Path, size: int, digest: hashlib._Hash
+) -> tuple[tuple[str, ...], str]:
     """Take external data into the graph, in place; the names of its files and the hash of all."""
     outside = [tensor for tensor in proto.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
     if len(outside) > MAX_EXTERNAL * 16:
-        raise ExportError(f"found {len(outside):,} weights in other files; wanted at most {MAX_EXTERNAL * 16:,}")
+        raise ExportError(
+            f"found {len(outside):,} weights in other files; wanted at most {MAX_EXTERNAL * 16:,}"
+        )
     places = [_place(tensor) for tensor in outside]
     contents: dict[str, bytes] = {}
     for name in sorted({name for name, _, _ in places}):

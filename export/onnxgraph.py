@@ -1,4 +1,4 @@
-"""A stranger's ONNX graph → a graph as our own exporter writes it: opset 18, NCHW, any batch, weights as such."""
+"""A stranger's ONNX graph → one as our own exporter writes it: opset 18, NCHW, any batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from getgan.printing import one_line
 FACE = "face"
 TO_ROWS, TO_PLANES = [0, 2, 3, 1], [0, 3, 1, 2]  # NCHW to NHWC, and back
 IR_VERSION = 8  # of opset 18
-# What shapes and paddings are computed by, in PyTorch's older exporter; nothing of it can make much of little.
+# PyTorch's older exporter computes shapes and paddings by these; none of them makes much of little.
 FOLDED = frozenset(
     (
         *("Add", "Sub", "Mul", "Div", "Floor", "Ceil", "Neg", "Cast", "Concat", "Reshape", "Slice"),
@@ -31,11 +31,15 @@ FOLDED = frozenset(
 )
 MAX_FOLDED = 256  # numbers going in, each
 # Names that the house gives to nodes and values, or puts behind theirs.
-_OURS = re.compile(r"(image|face|occlusion|error|extent|features|frames)([._]|$)|.*\.(fp16|fp32|grid|grid_bias)$")
+_OURS = re.compile(
+    r"(image|face|occlusion|error|extent|features|frames)([._]|$)|.*\.(fp16|fp32|grid|grid_bias)$"
+)
 _PLAIN = re.compile(r"[\w./:@+-]{1,120}")
 
 
-def prepared(file: OnnxFile, ports: Ports, value_range: Range, *, clip: bool) -> tuple[OnnxModel, tuple[str, ...]]:
+def prepared(
+    file: OnnxFile, ports: Ports, value_range: Range, *, clip: bool
+) -> tuple[OnnxModel, tuple[str, ...]]:
     """The graph that the gate judges, and what was done to the file's, in words.
 
     ExportError where an operator has no form in opset 18, or ONNX's checker refuses the result.
@@ -94,7 +98,9 @@ def _fold(proto: onnx.ModelProto) -> None:
             known[node.output[0]] = _tensor(node)
         elif _passes_on(node) and node.output[0] not in ends:
             same[node.output[0]] = node.input[0]
-        elif node.op_type in FOLDED and all(_size(known.get(name)) <= MAX_FOLDED for name in node.input if name):
+        elif node.op_type in FOLDED and all(
+            _size(known.get(name)) <= MAX_FOLDED for name in node.input if name
+        ):
             if (value := _computed(proto, node, known)) is None:
                 nodes.append(node)
             else:
@@ -111,7 +117,9 @@ def _fold(proto: onnx.ModelProto) -> None:
 
 def _passes_on(node: onnx.NodeProto) -> bool:
     """Identity, and dropout, which does nothing in inference."""
-    return node.op_type == "Identity" or (node.op_type == "Dropout" and len(node.output) == 1 and len(node.input) < 3)
+    return node.op_type == "Identity" or (
+        node.op_type == "Dropout" and len(node.output) == 1 and len(node.input) < 3
+    )
 
 
 def _size(tensor: TensorProto | None) -> float:
@@ -128,7 +136,12 @@ def _tensor(node: onnx.NodeProto) -> TensorProto:
         found.CopyFrom(attribute.t)
         return found
     value = helper.get_attribute_value(attribute)
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    kinds = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
     if attribute.name not in kinds:
         raise ExportError(f"found a Constant of {one_line(attribute.name):.40}; wanted numbers")
     return numpy_helper.from_array(np.array(value, kinds[attribute.name]))
@@ -137,14 +150,17 @@ def _tensor(node: onnx.NodeProto) -> TensorProto:
 def _computed(proto: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, TensorProto]) -> Array | None:
     """The node's one value; None where it is large, or ONNX's own reference cannot tell it."""
     reads = [numpy_helper.to_array(known[name]) if name else None for name in node.input]
-    if node.op_type == "ConstantOfShape" and reads[0] is not None:
-        if np.prod(reads[0], dtype=np.float64) > MAX_FOLDED:
-            return None
+    shape = reads[0] if node.op_type == "ConstantOfShape" else None
+    if shape is not None and np.prod(shape, dtype=np.float64) > MAX_FOLDED:
+        return None
     named = {name: value for name, value in zip(node.input, reads, strict=True) if name}
     single = helper.make_graph(
         [node],
         "one",
-        [helper.make_tensor_value_info(name, known[name].data_type, list(known[name].dims)) for name in named],
+        [
+            helper.make_tensor_value_info(name, known[name].data_type, list(known[name].dims))
+            for name in named
+        ],
         [onnx.ValueInfoProto(name=node.output[0])],
     )
     model = helper.make_model(single, opset_imports=proto.opset_import, ir_version=proto.ir_version)
@@ -163,8 +179,8 @@ def _converted(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     except Exception as error:  # the converter's are RuntimeErrors and its own
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rpartition("failed: ")[2]
         raise ExportError(
-            f"found opset {opset}, which ONNX cannot convert to {OPSET} ({one_line(first):.200}); wanted the network "
-            f"exported with opset_version={OPSET}"
+            f"found opset {opset}, which ONNX cannot convert to {OPSET} ({one_line(first):.200}); wanted the "
+            f"network exported with opset_version={OPSET}"
         ) from error
 
 
@@ -195,20 +211,30 @@ def _turn(graph: onnx.GraphProto, ports: Ports) -> None:
                 _read_instead(graph.node, node.output[0], INPUT)
         else:
             _read_instead(graph.node, INPUT, "turned_in")
-            graph.node.insert(0, helper.make_node("Transpose", [INPUT], ["turned_in"], "turned_in", perm=TO_ROWS))
+            graph.node.insert(
+                0, helper.make_node("Transpose", [INPUT], ["turned_in"], "turned_in", perm=TO_ROWS)
+            )
     if ports.rows_out:
         (last,) = (node for node in graph.node if FACE in node.output)
-        if _perm(last) == TO_ROWS and not any(last.input[0] in node.input for node in graph.node if node is not last):
+        if _perm(last) == TO_ROWS and not any(
+            last.input[0] in node.input for node in graph.node if node is not last
+        ):
             graph.node.remove(last)
             for node in graph.node:
                 node.output[:] = [FACE if name == last.input[0] else name for name in node.output]
         else:
             _last_becomes(graph, "turned_out")
-            graph.node.append(helper.make_node("Transpose", ["turned_out"], [FACE], "face_turned", perm=TO_PLANES))
+            graph.node.append(
+                helper.make_node("Transpose", ["turned_out"], [FACE], "face_turned", perm=TO_PLANES)
+            )
 
 
 def _perm(node: onnx.NodeProto) -> list[int]:
-    found = [list(each.ints) for each in node.attribute if each.name == "perm"] if node.op_type == "Transpose" else []
+    found = (
+        [list(each.ints) for each in node.attribute if each.name == "perm"]
+        if node.op_type == "Transpose"
+        else []
+    )
     return found[0] if found else []
 
 

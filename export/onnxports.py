@@ -31,7 +31,11 @@ class OnnxOptions:
     def value_range(self) -> Range:
         """UsageError unless one was stated: no graph tells it."""
         if self.range not in RANGES:
-            found = f"found --range {self.range!r:.40}" if self.range else "found no --range, which no graph tells"
+            found = (
+                f"found --range {self.range!r:.40}"
+                if self.range
+                else "found no --range, which no graph tells"
+            )
             wanted = " or ".join(f"--range={name}" for name in RANGES)
             raise UsageError(f"{found}; wanted {wanted}: what black and white are, going in and coming out")
         return RANGES[self.range]
@@ -60,7 +64,9 @@ def ports_of(file: OnnxFile, options: OnnxOptions = NOTHING_STATED) -> Ports:
     inputs = [port for port in file.inputs if port.name in needed or port.name == options.input]
     source = _picture(inputs, options.input, "input")
     if others := [str(port) for port in inputs if port != source]:
-        raise ExportError(f"found inputs beside the picture: {others[0]}; wanted a graph of one picture alone")
+        raise ExportError(
+            f"found inputs beside the picture: {others[0]}; wanted a graph of one picture alone"
+        )
     rows = _rows(source)
     batch, *rest = source.sides
     height, width = rest[:2] if rows else rest[1:]
@@ -102,7 +108,9 @@ def _picture(ports: Sequence[Port], name: str, what: str) -> Port:
         found = [port for port in ports if _may_be(port)]
     if len(found) > 1:
         advice = f"--{what}-name {found[0].name:.80}"
-        raise ConfigError(f"found {len(found)} {what}s that may be the picture ({listed}); wanted one: {advice}")
+        raise ConfigError(
+            f"found {len(found)} {what}s that may be the picture ({listed}); wanted one: {advice}"
+        )
     if not found or not _may_be(found[0]):
         wanted = "float32 (N, 3, H, W) or (N, H, W, 3)"
         raise ExportError(f"found {what}s {listed}; wanted one picture, {wanted}")
@@ -135,4 +143,3 @@ def seen_in_words(lowest: float, highest: float, wanted: Range) -> str:
     advice = f"{fits} would fit, if it is what goes in too" if fits else "--clip cuts off what lies outside"
     found = f"found answers from {lowest:.4g} to {highest:.4g} on the gate's pictures"
     return f"{found}; wanted {range_in_words(wanted)} and most of it: {advice}"
-

@@ -46,7 +46,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 def contract_by_trial(file: OnnxFile, options: OnnxOptions) -> Trial:
-    """The contract of a file that was read here; ExportError where no picture or not a stated one is taken."""
+    """The contract of a file that was read here; ExportError where it takes no such pictures."""
     size = options.size or SIZE
     ended = run_child(
         "getgan.export.onnxtrial",
@@ -58,7 +58,9 @@ def contract_by_trial(file: OnnxFile, options: OnnxOptions) -> Trial:
         memory_mb=BASE_MB + (GRAPH_TIMES * file.proto.ByteSize() >> 20) + (PIXEL_KB * 2 * size * size >> 10),
     )
     if ended.how:
-        raise ExportError(f"{file.path}: the graph {ended.how} when it was tried, in a process of its own; it is not run")
+        raise ExportError(
+            f"{file.path}: the graph {ended.how} when it was tried, in a process of its own; it is not run"
+        )
     trial = msgspec.json.decode(ended.last, type=Trial)
     if trial.fault:
         raise ExportError(f"{file.path}: {trial.fault}")
@@ -142,15 +144,17 @@ class _Tries:
     def check(self, height: int, width: int) -> None:
         """ExportError with the reason."""
         if fault := self.fault(height, width):
-            raise ExportError(f"the graph does not take {width}x{height} pixels: it {fault}; {self._advice()}")
+            raise ExportError(
+                f"the graph does not take {width}x{height} pixels: it {fault}; {self._advice()}"
+            )
 
     def check_multiple(self, step: int) -> None:
         """Odd multiples, so that a larger step is not taken for this one."""
         for height, width in _sides(step):
             if fault := self.fault(height, width):
                 raise ExportError(
-                    f"the graph does not take every multiple of {step}: with {width}x{height} pixels it {fault}; "
-                    f"{self._advice()}"
+                    f"the graph does not take every multiple of {step}: with {width}x{height} pixels it "
+                    f"{fault}; {self._advice()}"
                 )
 
     def multiple(self) -> int:
@@ -160,8 +164,8 @@ class _Tries:
                 return step
         fault = self.fault(SIZE, SIZE)
         raise ExportError(
-            f"found no sizes that the graph takes: with {SIZE}x{SIZE} pixels it {fault or 'runs, and with 256x512 not'}; "
-            f"{self._advice()}"
+            f"found no sizes that the graph takes: with {SIZE}x{SIZE} pixels it "
+            f"{fault or 'runs, with no other'}; {self._advice()}"
         )
 
     def smallest(self, step: int, size: int) -> int:
@@ -174,7 +178,9 @@ class _Tries:
         return found
 
     def _advice(self) -> str:
-        return "wanted sizes that it takes: --size N --fixed for one only, or --multiple-of N and --min-size N"
+        return (
+            "wanted sizes that it takes: --size N --fixed for one only, or --multiple-of N and --min-size N"
+        )
 
 
 def _sides(step: int) -> Iterator[tuple[int, int]]:
@@ -191,7 +197,11 @@ def _mode(node: object) -> bytes:
 def _check_same(file: OnnxFile, ports: Ports, contract: Contract, tries: _Tries, *, clip: bool) -> None:
     """What was made of the file gives its pictures, with two at a time: before anything is judged."""
     model, did = prepared(file, ports, contract.range, clip=clip)
-    side = contract.size if contract.fixed else max(contract.min_size, 64 // contract.multiple_of * contract.multiple_of)
+    side = (
+        contract.size
+        if contract.fixed
+        else max(contract.min_size, 64 // contract.multiple_of * contract.multiple_of)
+    )
     pictures = tries.picture(2, side, side)
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -204,7 +214,11 @@ def _check_same(file: OnnxFile, ports: Ports, contract: Contract, tries: _Tries,
     else:
         wanted = np.concatenate([tries.graph.run(each)[0] for each in np.split(pictures, 2)])
         wanted = np.clip(wanted, *contract.range) if clip else wanted
-        off = float(np.abs(found - wanted).max()) / half_width(contract.range) if found.shape == wanted.shape else np.inf
+        off = (
+            float(np.abs(found - wanted).max()) / half_width(contract.range)
+            if found.shape == wanted.shape
+            else np.inf
+        )
         limit = THRESHOLDS["fp32"].max_error or 0.0
         what = "" if off <= limit else f"gives other pictures, off by {off:.1e}, wanted at most {limit:.0e}"
     if what:

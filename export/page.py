@@ -32,7 +32,8 @@ def page(manifest: Manifest, records: Iterable[VariantRecord]) -> str:
         '<meta name=viewport content="width=device-width,initial-scale=1">',
         f"<title>{escape(model.name)}</title>",
         f"<style>{STYLE}</style><h1>{escape(model.name)}</h1><p class=label>{TEXT}</p>",
-        "<h2>Golden pictures</h2><p>Input, and what PyTorch in FP32 makes of it"
+        "<h2>Golden pictures</h2><p>Input, and what "
+        f"{'PyTorch' if export.torch else 'ONNX Runtime'} in FP32 makes of it"
         f"{'; its occlusion map, white = hidden' if any(each.occlusion for each in golden) else ''}.</p>",
         *(_figure(each) for each in golden),
         "<h2>Accepted</h2>",

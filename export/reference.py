@@ -21,6 +21,16 @@ class Reference(Protocol):
         """Its name, for messages: "PyTorch"."""
         ...
 
+    @property
+    def exactly(self) -> str:
+        """What `infer_exactly` computes in, for messages: "FP64", or "FP32" where there is no more."""
+        ...
+
+    @property
+    def step(self) -> float:
+        """How far an input in [-1, 1] is moved to see whether rounding decides the picture."""
+        ...
+
     def infer(self, images: Array) -> dict[str, Array]:
         """float32 (N, 3, H, W) RGB in [-1, 1] -> every output by name, computed in FP32.
 
@@ -29,7 +39,7 @@ class Reference(Protocol):
         ...
 
     def infer_exactly(self, images: Array) -> dict[str, Array]:
-        """The same computed in FP64."""
+        """The same computed as exactly as can be."""
         ...
 
 
@@ -37,6 +47,8 @@ class PyTorchReference:
     """A checkpoint's generator."""
 
     about = "PyTorch"
+    exactly = "FP64"
+    step = 2.0**-23  # FP32's, of a value from 1 to 2
 
     def __init__(self, checkpoint: Checkpoint, outputs: Sequence[Output] = ("face",)) -> None:
         self.outputs = tuple(outputs)

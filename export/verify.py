@@ -12,7 +12,6 @@ import numpy as np
 from getgan.errors import BundleError, DeviceError, ExportError
 from getgan.export.bundle import Progress, pytorch_threads
 from getgan.export.convert import FP32, Target
-from getgan.export.facts import told_of
 from getgan.export.firststeps import first_steps
 from getgan.export.gate import Gate, judging_way
 from getgan.export.graph import OnnxModel
@@ -20,8 +19,7 @@ from getgan.export.guardgate import GuardGate, Shown, guard_pictures
 from getgan.export.guarding import fp32_run
 from getgan.export.images import GateImage, gate_images, judged_size
 from getgan.export.record import NOT_RUN, VariantRecord, record_from_json
-from getgan.export.reference import PyTorchReference
-from getgan.models.checkpoint import checkpoint_sha256, load_checkpoint
+from getgan.export.source import reopened
 from getgan.printing import json_text
 from getgan.runtime.backends import Unsuitable
 from getgan.runtime.bundle import Bundle
@@ -56,6 +54,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
     golden_levels: int  # largest difference of a golden output to PyTorch's picture, 8-bit levels
     verdicts: tuple[Verdict, ...]
     guard: str  # in words
+    reference: str = "PyTorch"
 
     @property
     def passed(self) -> bool:
@@ -67,7 +66,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
         """For a terminal."""
         lines = [
             f"bundle    {self.bundle}: {self.bytes_hashed:,} bytes, every hash is right",
-            f"golden    {self.golden_levels} levels from PyTorch's pictures, wanted {GOLDEN_LEVELS} at most",
+            f"golden    {self.golden_levels} levels from {self.reference}'s pictures, wanted at most {GOLDEN_LEVELS}",
         ]
         lines.append(f"guard     {self.guard}")
         for verdict in self.verdicts:
@@ -100,20 +99,12 @@ def verify_bundle(
     bundle = Bundle.open(bundle_path)
     hashed = bundle.verify()
     manifest = bundle.manifest
-    sha256 = checkpoint_sha256(checkpoint_path)
-    if sha256 != manifest.model.source_sha256:
-        found = f"found a bundle of checkpoint {manifest.model.source_sha256[:12]}"
-        wanted = f"wanted {sha256[:12]}, which is {checkpoint_path}"
-        raise BundleError(f"{bundle_path}: {found}; {wanted}: pass the checkpoint that it was exported from")
-    checkpoint = load_checkpoint(checkpoint_path, told=told_of(manifest))
-    contract = checkpoint.contract
-    if contract != manifest.contract:
-        raise BundleError(f"{bundle_path}: found {manifest.contract}; wanted {contract}: export it again")
+    source = reopened(checkpoint_path, manifest, bundle_path, threads)
+    reference, contract = source.reference, source.contract
     _check_record(bundle)
     verdicts: list[Verdict] = []
     with pytorch_threads(threads):
-        progress("translating the gate's images with PyTorch", 0.1)
-        reference = PyTorchReference(checkpoint, manifest.outputs)
+        progress(f"translating the gate's images with {reference.about}", 0.1)
         images = gate_images(contract)
         gate = Gate(reference, contract, images, threads)
         _guard(bundle, gate, images)
@@ -131,6 +122,7 @@ def verify_bundle(
         golden,
         tuple(verdicts),
         guard_in_words(manifest.guard),
+        reference.about,
     )
 
 

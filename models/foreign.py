@@ -13,7 +13,7 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf", "a 7z archive; wanted a checkpoint: unpack it first"),
 )
 _SUFFIXES = {
-    ".onnx": "an ONNX graph; wanted the PyTorch checkpoint that it was made from",
+    ".onnx": "an ONNX graph; wanted a PyTorch checkpoint, or the graph under a name in .onnx",
     ".engine": _STARTS[1][1],
     ".plan": _STARTS[1][1],
     ".trt": _STARTS[1][1],
