@@ -167,11 +167,12 @@ class Gate:
         exact_picture, moved_picture = (
             image_from_tensor(each.astype(np.float32), self.contract.range) for each in (exact, moved)
         )
+        moved_by = f"{self.reference.step:.0e}".replace("e-0", "e-")
         about, exactly = self.reference.about, self.reference.exactly
         for what, first, second in (
             (f"{about}'s FP32 and {exactly} pictures", expected.picture, exact_picture),
             (
-                f"{about}'s {exactly} pictures of it and of it with {self.reference.step:.0e} added",
+                f"{about}'s {exactly} pictures of it and of it with {moved_by} added",
                 exact_picture,
                 moved_picture,
             ),

@@ -218,12 +218,12 @@ def _beside(folder: Path, name: str) -> Path:
 
 def nodes_for(graph: onnx.GraphProto, output: str) -> Iterator[onnx.NodeProto]:
     """Those that an output needs, in order."""
-    wanted, found = {output}, []
+    wanted, found = {output}, list[onnx.NodeProto]()
     for node in reversed(graph.node):
         if any(name in wanted for name in node.output):
             wanted.update(node.input)
             found.append(node)
-    return reversed(found)
+    return iter(found[::-1])
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:

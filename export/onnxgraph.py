@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -165,7 +166,7 @@ def _computed(proto: onnx.ModelProto, node: onnx.NodeProto, known: dict[str, Ten
     )
     model = helper.make_model(single, opset_imports=proto.opset_import, ir_version=proto.ir_version)
     try:
-        found = ReferenceEvaluator(model).run(None, named)[0]
+        (found, *_) = list(ReferenceEvaluator(model).run(None, named))
     except Exception:  # noqa: BLE001  # a stranger's node may be wrong in any way; it stays, and the gate judges
         return None
     return np.asarray(found)
@@ -260,7 +261,7 @@ def _read_instead(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
 
 def _retype(graph: onnx.GraphProto, ports: Ports) -> None:
     """(batch, 3, height, width), dynamic but for the only size."""
-    sides = ["batch", 3, ports.size or "height", ports.size or "width"]
+    sides: list[str | int | None] = ["batch", 3, ports.size or "height", ports.size or "width"]
     _replace(graph.input, [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, sides)])
     _replace(graph.output, [helper.make_tensor_value_info(FACE, TensorProto.FLOAT, sides)])
 
@@ -274,8 +275,8 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
         seen.add(node.name)
 
 
-def _replace(field: object, items: list[object]) -> None:
+def _replace(field: Any, items: Sequence[object]) -> None:
     """The whole content of a repeated field."""
     copies = list(items)
-    del field[:]  # type: ignore[attr-defined]  # protobuf's types are the generated classes
-    field.extend(copies)  # type: ignore[attr-defined]  # as above
+    del field[:]
+    field.extend(copies)

@@ -38,7 +38,8 @@ class OriginalGraph:
             self._session = ort.InferenceSession(proto.SerializeToString(), options, providers=CPU)
         except Exception as error:  # ONNX Runtime raises a class of its own for each status
             raise ExportError(
-                f"ONNX Runtime {ort.__version__} cannot load the graph ({_first(error)}); wanted one that runs "
+                f"ONNX Runtime {ort.__version__} cannot load the graph ({_first(error)}); wanted one that "
+                "runs "
                 "on a CPU in FP32"
             ) from error
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from getgan.contract import Contract, half_width
@@ -190,8 +191,8 @@ def _sides(step: int) -> Iterator[tuple[int, int]]:
     yield more * step, times * step
 
 
-def _mode(node: object) -> bytes:
-    return next((each.s for each in node.attribute if each.name == "mode"), b"constant")  # type: ignore[attr-defined]  # protobuf's types are the generated classes
+def _mode(node: onnx.NodeProto) -> bytes:
+    return next((each.s for each in node.attribute if each.name == "mode"), b"constant")
 
 
 def _check_same(file: OnnxFile, ports: Ports, contract: Contract, tries: _Tries, *, clip: bool) -> None:
@@ -210,15 +211,12 @@ def _check_same(file: OnnxFile, ports: Ports, contract: Contract, tries: _Tries,
         found = np.asarray(session.run(None, {INPUT: pictures})[0])
     except Exception as error:  # noqa: BLE001  # ONNX Runtime raises a class of its own for each status
         first = (str(error).strip().splitlines() or [""])[0]
-        found, what = None, f"does not run with two pictures at once ({first:.200})"
+        what = f"does not run with two pictures at once ({first:.200})"
     else:
         wanted = np.concatenate([tries.graph.run(each)[0] for each in np.split(pictures, 2)])
         wanted = np.clip(wanted, *contract.range) if clip else wanted
-        off = (
-            float(np.abs(found - wanted).max()) / half_width(contract.range)
-            if found.shape == wanted.shape
-            else np.inf
-        )
+        same = found.shape == wanted.shape
+        off = float(np.abs(found - wanted).max()) / half_width(contract.range) if same else np.inf
         limit = THRESHOLDS["fp32"].max_error or 0.0
         what = "" if off <= limit else f"gives other pictures, off by {off:.1e}, wanted at most {limit:.0e}"
     if what:

@@ -66,7 +66,8 @@ class VerifyReport(msgspec.Struct, frozen=True):
         """For a terminal."""
         lines = [
             f"bundle    {self.bundle}: {self.bytes_hashed:,} bytes, every hash is right",
-            f"golden    {self.golden_levels} levels from {self.reference}'s pictures, wanted at most {GOLDEN_LEVELS}",
+            f"golden    {self.golden_levels} levels from {self.reference}'s pictures, "
+            f"wanted {GOLDEN_LEVELS} at most",
         ]
         lines.append(f"guard     {self.guard}")
         for verdict in self.verdicts:

@@ -25,6 +25,7 @@ from getgan.models.nearest import first_three, misfit
 from getgan.models.recognise import architecture, build_generator
 from getgan.models.settings import SIZE, Settings, Told, in_words, settle
 from getgan.models.stored import Stored
+from getgan.models.torchfile import NotRead
 from getgan.models.weightfile import MAX_HEADER_BYTES, METADATA_KEY, WeightFile, open_weights
 
 # 10^9 multiply-accumulates for one picture, all of them counted at a quarter of the size. CycleGAN's ResNet-9
@@ -178,7 +179,8 @@ def _described(weights: WeightFile, told: Told) -> tuple[Checkpoint, dict[str, S
     if weights.document is None:
         chosen = choose(weights.content, told.direction)
         stored = dict(chosen.candidate.state)
-        checkpoint = _bare(chosen, told, weights.path.parent)
+        unread = sorted(key for key, value in weights.content.items() if isinstance(value, NotRead))
+        checkpoint = _bare(chosen, told, weights.path.parent, unread)
     else:
         if told != NOTHING_TOLD:
             found = "found getgan's own checkpoint, which states its settings"
@@ -190,7 +192,7 @@ def _described(weights: WeightFile, told: Told) -> tuple[Checkpoint, dict[str, S
     return checkpoint, {key: each for key, each in stored.items() if key in checkpoint.state}
 
 
-def _bare(chosen: Chosen, told: Told, folder: Path) -> Checkpoint:
+def _bare(chosen: Chosen, told: Told, folder: Path, unread: list[str]) -> Checkpoint:
     """From a state dict without metadata."""
     candidate = chosen.candidate
     settings = settle(architecture(candidate.arch), candidate.config, told, folder)
@@ -207,7 +209,7 @@ def _bare(chosen: Chosen, told: Told, folder: Path) -> Checkpoint:
         key: torch.tensor(0) for key in own if key not in state and key.endswith(".num_batches_tracked")
     }
     contract = network.contract(settings.size)
-    provenance = Provenance(getgan_version="unknown", notes=_notes(chosen, settings, contract))
+    provenance = Provenance(getgan_version="unknown", notes=_notes(chosen, settings, contract, unread))
     sources = settings.sources | ({"generator": chosen.source} if chosen.others else {})
     return Checkpoint(
         candidate.arch, settings.config, state, contract, provenance, sources=sources, chosen=candidate.name
@@ -218,7 +220,7 @@ def _as_float32(blank: Tensor) -> Tensor:
     return blank.float() if blank.is_floating_point() else blank
 
 
-def _notes(chosen: Chosen, settings: Settings, contract: Contract) -> str:
+def _notes(chosen: Chosen, settings: Settings, contract: Contract, unread: list[str]) -> str:
     """In words, for whoever sees the pictures."""
     candidate = chosen.candidate
     parts = ["bare state dict"]
@@ -229,6 +231,8 @@ def _notes(chosen: Chosen, settings: Settings, contract: Contract) -> str:
     if odd := sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32}):
         parts.append(f"weights saved as {' and '.join(odd)}, used as float32")
     values = {**vars(settings.config), SIZE: contract.size}
+    if unread:
+        parts.append(f"not read: {first_three(unread)}")
     if told := in_words(settings.sources, values):
         parts.append(told)
     mode = "" if "norm_mode" in settings.sources else " and eval mode"

@@ -47,13 +47,38 @@ _WORDS = (
     pickle.EMPTY_DICT, pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS,
     pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3,
     pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.BINGET, pickle.LONG_BINGET,
-    pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.REDUCE, pickle.BINPERSID,
+    pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.BINPERSID,
 )  # fmt: skip
 _Place = tuple[int, int]  # where bytes begin in the file, and how many they are
 
 
 class TorchFileError(Exception):
     """The file is damaged, or holds what no checkpoint needs; says what, as part of a sentence."""
+
+
+class NotRead:
+    """Stands for what was saved beside the weights (OPAQUE): nothing is called, built or kept."""
+
+
+# Saved as they are by public training code: its options, its best loss, its folder, its counters. Only their
+# names are known here; what the pickle gives them is dropped.
+OPAQUE = frozenset(
+    (
+        ("argparse", "Namespace"),
+        ("easydict", "EasyDict"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        *(
+            (f"numpy.{core}.multiarray", what)
+            for core in ("core", "_core")
+            for what in ("scalar", "_reconstruct")
+        ),
+        *(("pathlib", f"{kind}Path") for kind in ("Posix", "PurePosix", "Windows", "PureWindows")),
+        ("collections", "defaultdict"),
+        ("collections", "Counter"),
+        ("_codecs", "encode"),
+    )
+)
 
 
 class CodeError(TorchFileError):
@@ -110,13 +135,33 @@ class _Unpickler(pickle._Unpickler):
 
     def _set(self, items: list[Any]) -> None:
         target = self.stack[-1]
+        if type(target) is NotRead:
+            return
         if type(target) is not dict:
             raise TorchFileError("items for what is no dict")
         target.update(_dict(zip(items[::2], items[1::2], strict=True)))
 
-    def _build(self) -> None:
-        """A state dict's `_metadata`: nothing of it is used."""
+    def _reduce(self) -> None:
+        """A call: of our own functions, or of none."""
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if function is NotRead:
+            self.stack[-1] = NotRead()
+        elif callable(function) and type(arguments) is tuple:
+            self.stack[-1] = function(*arguments)
+        else:
+            raise TorchFileError("a call of what is no function")
+
+    def _new_object(self) -> None:
         self.stack.pop()
+        if self.stack[-1] is not NotRead:
+            raise TorchFileError("an object of an unknown class")
+        self.stack[-1] = NotRead()
+
+    def _build(self) -> None:
+        """A state dict's `_metadata`, or what fills a NotRead: nothing of it is used."""
+        self.stack.pop()
+        if type(self.stack[-1]) is NotRead:
+            return
         if type(self.stack[-1]) is not dict:
             raise TorchFileError("attributes for what is no state dict")
 
@@ -125,6 +170,8 @@ class _Unpickler(pickle._Unpickler):
         pickle.SETITEM[0]: _set_item,
         pickle.SETITEMS[0]: _set_items,
         pickle.BUILD[0]: _build,
+        pickle.REDUCE[0]: _reduce,
+        pickle.NEWOBJ[0]: _new_object,
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -141,6 +188,8 @@ class _Unpickler(pickle._Unpickler):
         if module == "torch._utils" and name.startswith("_rebuild_"):
             raise TorchFileError(f"a tensor that is not plain ({one_line(name):.60})")
         whole = not self.stack and not self.metastack
+        if (module, name) in OPAQUE and not whole:
+            return NotRead
         raise CodeError(f"{one_line(module)}.{one_line(name)}", whole=whole)
 
     def _ordered_dict(self, items: Sequence[Any] = ()) -> dict[Any, Any]:

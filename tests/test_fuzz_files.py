@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from bundle_helpers import make_bundle
 from export_helpers import checkpoint_of
@@ -124,7 +126,11 @@ def test_torch_file(tmp_path: Path) -> None:
     wrapped = io.BytesIO()
     state = {f"module.{key}": value for key, value in checkpoint_of("ugatit").state.items()}
     torch.save({"genA2B": state, "genB2A": state, "optimizer": {"state": {0: {"step": 1}}}}, wrapped)
+    beside = io.BytesIO()
+    options = argparse.Namespace(lr=2e-4, best=np.float64(0.5))
+    torch.save({"net": dict(checkpoint_of("resnet").state), "args": options, "all": np.arange(3)}, beside)
     seeds = [(tmp_path / "net.pt").read_bytes(), saved(wide=True), saved(wide=False), wrapped.getvalue()]
+    seeds.append(beside.getvalue())
     fuzz(torch_file, seeds, ROUNDS, seed=4)
 
 

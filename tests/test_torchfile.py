@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from getgan.errors import CheckpointError
 from getgan.models.checkpoint import load_checkpoint
 from getgan.models.stored import Stored
-from getgan.models.torchfile import MAX_ENTRIES, MAX_PICKLE_BYTES, CodeError, TorchFileError, read_torch_file
+from getgan.models.torchfile import (
+    MAX_ENTRIES,
+    MAX_PICKLE_BYTES,
+    CodeError,
+    NotRead,
+    TorchFileError,
+    read_torch_file,
+)
 
 
 def read(data: bytes) -> object:
@@ -189,6 +198,43 @@ class Calls:
 def test_nothing_is_called_but_what_makes_a_tensor(call: Calls) -> None:
     with pytest.raises(CodeError):
         read(zipped(pickle.dumps({"a": call}, protocol=2)))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_options_and_counters_beside_the_weights_are_not_read(legacy: bool, tmp_path: Path) -> None:
+    shipped = Path(__file__).resolve().parents[1] / "examples" / "cyclegan-64.safetensors"
+    wanted = load_checkpoint(shipped)
+    beside = {
+        "args": argparse.Namespace(lr=2e-4, folder=PurePosixPath("runs"), best=np.float32(1)),
+        "best": np.float64(0.5),
+        "losses": np.arange(5.0),
+    }
+    path = tmp_path / "net.pth"
+    path.write_bytes(saved({"netG_A": dict(wanted.state), **beside}, legacy=legacy))
+    with open(path, "rb") as file:
+        content = read_torch_file(file)
+    assert isinstance(content, dict)
+    assert all(type(content[name]) is NotRead for name in beside)
+    found = load_checkpoint(path)
+    assert found.state.keys() == wanted.state.keys()
+    assert "not read: args, best, losses" in found.provenance.notes
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        # Not read, and yet what is inside is looked at: a call in the arguments of one that is not made.
+        b"\x80\x02](cargparse\nNamespace\n)\x81}X\x01\x00\x00\x00acposix\nsystem\nX\x02\x00\x00\x00ls\x85Rsbe.",
+        b"\x80\x02](cargparse\nNamespace\ncos\nsystem\n\x85Re.",
+        b"\x80\x02](cargparse\nNamespace.__init__\n)Re.",
+        b"\x80\x04](\x8c\x08argparse\x8c\x13Namespace.__class__\x93)Re.",
+        b"\x80\x02](cnumpy\nload\nX\x01\x00\x00\x00a\x85Re.",
+        b"\x80\x02](ctorch\nFloatStorage\n)\x81e.",  # an object of a class that is not on the list
+    ],
+)
+def test_what_is_not_read_opens_no_door(pickled: bytes) -> None:
+    with pytest.raises(TorchFileError):
+        read(zipped(pickled))
 
 
 @pytest.mark.parametrize(
