@@ -57,7 +57,7 @@ class OriginalGraph:
         try:
             face, *others = self._session.run([ports.output.name, *self.watched], {ports.input.name: fed})
         except Exception as error:  # ONNX Runtime raises a class of its own for each status
-            raise ExportError(f"ONNX Runtime cannot run it ({_first(error)})") from error
+            raise ExportError(f"cannot be run by ONNX Runtime ({_first(error)})") from error
         face = np.asarray(face)
         if ports.rows_out and face.ndim == 4:
             face = np.ascontiguousarray(face.transpose(0, 3, 1, 2))

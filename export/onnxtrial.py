@@ -104,7 +104,7 @@ class _Tries:
     """The file's graph, run at one size after another; what a size does inside is looked at too."""
 
     def __init__(self, file: OnnxFile, ports: Ports, options: OnnxOptions) -> None:
-        # ONNX Runtime reflects beyond a picture without a word, and gives zeros; a norm of one pixel is 0.
+        # ONNX Runtime before 1.32 reflects beyond a picture without a word; a norm of one pixel is 0.
         nodes = list(nodes_for(file.proto.graph, ports.output.name))
         weights = {tensor.name for tensor in file.proto.graph.initializer}
         self._norms = {node.input[0] for node in nodes if node.op_type == "InstanceNormalization"}
