@@ -11,6 +11,7 @@ from torch import Tensor
 
 from getgan.errors import CheckpointError, GetganError
 from getgan.models.generator import GeneratorConfig
+from getgan.models.layouts import renamed
 from getgan.models.nearest import WANTED, first_three, unknown_state
 from getgan.models.recognise import recognised
 from getgan.models.stored import Stored
@@ -81,7 +82,7 @@ def _candidates(
     content: Mapping[str, Any], name: str, depth: int, errors: list[GetganError]
 ) -> Iterator[Candidate]:
     """Those here, or else those in each part; `errors` gets what almost is one."""
-    tensors = {key: value for key, value in content.items() if isinstance(value, Stored)}
+    tensors = renamed({key: value for key, value in content.items() if isinstance(value, Stored)})
     if tensors:
         try:
             if (told := recognised({key: value.blank() for key, value in tensors.items()})) is not None:

@@ -67,7 +67,8 @@ class Unet(nn.Module):
         x = self.up[0](kept.pop())
         for layer in self.up[1:]:
             x = layer(torch.relu(torch.cat([x, kept.pop()], 1)))
-        return torch.tanh(x)
+        out: torch.Tensor = torch.tanh(x)
+        return out
 
 
 class Painter(nn.Module):
@@ -100,7 +101,7 @@ def exported(name: str, opset: int, batch: int = 0, size: int = 0) -> bytes:
         torch.onnx.export(
             NETS[name]().eval(),
             (torch.zeros(batch or 1, 3, size or 32, size or 32),),
-            file,
+            file,  # type: ignore[arg-type]  # the older exporter writes into files too
             opset_version=opset,
             dynamo=False,
             input_names=["x"],
@@ -246,9 +247,9 @@ def test_inspect_says_what_export_would_need(tmp_path: Path) -> None:
 
 def small(node: onnx.NodeProto, kind: int = TensorProto.FLOAT, **more: Any) -> onnx.ModelProto:
     """A graph of one node from x to y."""
-    sides = ["n", 3, "h", "w"]
-    ends = [[helper.make_tensor_value_info(name, kind, sides)] for name in ("x", "y")]
-    graph = helper.make_graph([node], "g", *ends, **more)
+    sides: list[str | int | None] = ["n", 3, "h", "w"]
+    first, last = ([helper.make_tensor_value_info(name, kind, sides)] for name in ("x", "y"))
+    graph = helper.make_graph([node], "g", first, last, **more)
     imports = [helper.make_opsetid("", 18), helper.make_opsetid("com.example", 1)]
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
