@@ -22,10 +22,10 @@ from getgan.models.candidates import Chosen, choose
 from getgan.models.generator import Generator, GeneratorConfig, record_of
 from getgan.models.metadata import FORMAT_VERSION, contract_of, document_of, parsed, record
 from getgan.models.nearest import first_three, misfit
+from getgan.models.notread import NotRead
 from getgan.models.recognise import architecture, build_generator
 from getgan.models.settings import SIZE, Settings, Told, in_words, settle
 from getgan.models.stored import Stored
-from getgan.models.torchfile import NotRead
 from getgan.models.weightfile import MAX_HEADER_BYTES, METADATA_KEY, WeightFile, open_weights
 
 # 10^9 multiply-accumulates for one picture, all of them counted at a quarter of the size. CycleGAN's ResNet-9

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import torch
 
+from getgan.models.notread import OPAQUE, NotRead
 from getgan.models.stored import Stored
 from getgan.printing import one_line
 
@@ -54,31 +55,6 @@ _Place = tuple[int, int]  # where bytes begin in the file, and how many they are
 
 class TorchFileError(Exception):
     """The file is damaged, or holds what no checkpoint needs; says what, as part of a sentence."""
-
-
-class NotRead:
-    """Stands for what was saved beside the weights (OPAQUE): nothing is called, built or kept."""
-
-
-# Saved as they are by public training code: its options, its best loss, its folder, its counters. Only their
-# names are known here; what the pickle gives them is dropped.
-OPAQUE = frozenset(
-    (
-        ("argparse", "Namespace"),
-        ("easydict", "EasyDict"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        *(
-            (f"numpy.{core}.multiarray", what)
-            for core in ("core", "_core")
-            for what in ("scalar", "_reconstruct")
-        ),
-        *(("pathlib", f"{kind}Path") for kind in ("Posix", "PurePosix", "Windows", "PureWindows")),
-        ("collections", "defaultdict"),
-        ("collections", "Counter"),
-        ("_codecs", "encode"),
-    )
-)
 
 
 class CodeError(TorchFileError):

@@ -83,7 +83,8 @@ class Painter(nn.Module):
         mean = y.mean((2, 3), keepdim=True)
         y = (y - mean) / ((y - mean) ** 2).mean((2, 3), keepdim=True).add(1e-5).sqrt()
         y = nn.functional.interpolate(y.relu(), scale_factor=2.0, mode="nearest")
-        return 90 * self.last(nn.functional.pad(y, (4, 4, 4, 4), mode="reflect")) + 120
+        out: torch.Tensor = 90 * self.last(nn.functional.pad(y, (4, 4, 4, 4), mode="reflect")) + 120
+        return out
 
 
 NETS = {"resnet": Resnet, "unet": Unet, "painter": Painter}

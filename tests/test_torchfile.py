@@ -17,12 +17,12 @@ import torch
 
 from getgan.errors import CheckpointError
 from getgan.models.checkpoint import load_checkpoint
+from getgan.models.notread import NotRead
 from getgan.models.stored import Stored
 from getgan.models.torchfile import (
     MAX_ENTRIES,
     MAX_PICKLE_BYTES,
     CodeError,
-    NotRead,
     TorchFileError,
     read_torch_file,
 )
