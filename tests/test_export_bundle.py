@@ -31,6 +31,7 @@ from getgan.errors import BundleError, CheckpointError, ConfigError, DataError, 
 from getgan.export import bundle as bundle_module
 from getgan.export import firststeps
 from getgan.export import folder as folder_module
+from getgan.export import source as source_module
 from getgan.export.bundle import ExportOptions, ExportReport, export_bundle
 from getgan.export.facts import CheckpointFacts, inspect_checkpoint, name_of
 from getgan.export.gate import Gate
@@ -507,7 +508,7 @@ def no_locks(*_: object) -> None:
 
 
 def test_bad_input_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle_module, "export_onnx", stopped)
+    monkeypatch.setattr(source_module, "export_onnx", stopped)
     output = tmp_path / "net"
     with pytest.raises(CheckpointError, match="no such file"):
         export_bundle(tmp_path / "gone.safetensors", output, ExportOptions(), quiet)
