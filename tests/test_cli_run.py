@@ -174,7 +174,7 @@ def test_what_cannot_work_is_one_line(
     [
         ("--device", "tpu", "wanted auto, cpu, cuda or cuda:N"),
         ("--precision", "int8", "wanted auto or one of this bundle's: fp32"),
-        ("--backend", "tensorflow", "wanted auto, openvino, onnxruntime"),
+        ("--backend", "tensorflow", "wanted auto, tensorrt, openvino, onnxruntime"),
         ("--size", "30", "wanted a multiple of"),
         ("--threads", "5000", "wanted 0 (all cores) to 1024"),
     ],
