@@ -61,7 +61,13 @@ class GateImage:
 
 def judged_size(contract: Contract) -> int:
     """Height and width of the gate's pictures."""
-    return contract.size if contract.fixed else max(contract.size, MIN_JUDGED)
+    return contract.size if contract.fixed else max(contract.size, _least(contract))
+
+
+def _least(contract: Contract) -> int:
+    """The smallest size that can be judged and that the network takes."""
+    step = contract.multiple_of
+    return max(contract.min_size, -(-MIN_JUDGED // step) * step)
 
 
 def gate_images(contract: Contract, own: Sequence[Path] = ()) -> tuple[GateImage, ...]:
@@ -93,9 +99,8 @@ def gate_images(contract: Contract, own: Sequence[Path] = ()) -> tuple[GateImage
             for name, what, aspect in ASPECTS
         ]
     # Without detail there is nothing that a full-size picture would show.
-    flat = (
-        size if contract.fixed else max(MIN_JUDGED, size // 2 // contract.multiple_of * contract.multiple_of)
-    )
+    flat = size // 2 // contract.multiple_of * contract.multiple_of
+    flat = size if contract.fixed else max(_least(contract), flat)
     return (*real, *_hard(real[0].pixels, flat), *given)
 
 

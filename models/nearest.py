@@ -14,11 +14,13 @@ from getgan.models.generator import Generator
 _NAMES = ", ".join(kind.arch for kind in ARCHITECTURES)
 WANTED = f"the state dict of a generator ({_NAMES}): getgan help checkpoints"
 NEAR = 0.25  # of all kinds of keys that either has, both have
+# Of kohya, PEFT and old diffusers (to_q_lora.down); and its kin LoHa and LoKr.
+_LORA = re.compile(r"lora_|_lora\.|\.lora\.|hada_w\d|lokr_w\d")
 
 
 def unknown_state(state: Mapping[str, Tensor]) -> str:
     """Why no architecture has this state dict: found, wanted, what to do; one line."""
-    if any("lora_" in key or ".lora." in key for key in state):
+    if any(_LORA.search(key) for key in state):
         return (
             "found a LoRA, which only changes another network's weights; wanted a whole generator: "
             "merge it into its base first"
@@ -82,11 +84,13 @@ def _patterns(state: Mapping[str, Tensor]) -> set[str]:
 
 def _is_discriminator(state: Mapping[str, Tensor]) -> bool:
     """PatchGAN, pixel and U-GAT-IT's: convolutions in a row, the last of which gives one channel."""
-    convolutions = [(key, value) for key, value in state.items() if value.ndim == 4]
+    convolutions = [value for value in state.values() if value.ndim == 4]
     if len(convolutions) < 2 or any("block" in key.lower() for key in state):
         return False
-    kernel, last = convolutions[0][1].shape[2:], convolutions[-1][1]
-    return last.shape[0] == 1 and tuple(kernel) in ((4, 4), (1, 1), (3, 3))
+    # The order of the keys is the layers' in a .pt, and the alphabet's in a .safetensors.
+    channels = [value.shape[0] for value in convolutions]
+    kernels = [tuple(value.shape[2:]) for value in convolutions if value.shape[1] in (3, 6)]
+    return 1 in channels and 3 not in channels and any(each in ((4, 4), (1, 1), (3, 3)) for each in kernels)
 
 
 def _kind_of(tensor: Tensor) -> str:

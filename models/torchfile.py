@@ -238,8 +238,6 @@ def _read_zip(file: BinaryIO, length: int) -> object:
     entries = _entries(file, length)
     (pickled,) = (name for name in entries if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in entries:
-        raise TorchFileError("TorchScript's code in it")
     place, size = entries[pickled]
     if size > MAX_PICKLE_BYTES:
         raise TorchFileError(f"a pickle of {size:,} bytes")
@@ -256,6 +254,9 @@ def _entries(file: BinaryIO, length: int) -> dict[str, _Place]:
     _check_directory(file, length)
     found: dict[str, _Place] = {}
     with zipfile.ZipFile(file) as archive:
+        # TorchScript's code is compressed, its weights are not: it is told from a damaged file first.
+        if any(info.filename.endswith("/constants.pkl") for info in archive.infolist()):
+            raise TorchFileError("TorchScript's code in it")
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
                 raise TorchFileError("compressed numbers")

@@ -72,6 +72,24 @@ def test_the_pictures_fit_the_contract(size: int, judged: int) -> None:
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(images, again, strict=True))
 
 
+@pytest.mark.parametrize(
+    "contract",
+    [
+        Contract(256, 256, 256),  # pix2pix's unet_256
+        Contract(128, 128, 128),
+        Contract(1024, 256, 256),
+        Contract(24, 12, 12),
+        Contract(300, 100, 100),
+        Contract(100, 96, 4),
+    ],
+    ids=str,
+)
+def test_every_picture_has_a_size_that_the_network_takes(contract: Contract) -> None:
+    for image in gate_images(contract):
+        sides = image.pixels.shape[:2]
+        assert all(side % contract.multiple_of == 0 and side >= contract.min_size for side in sides), image
+
+
 def test_a_fixed_contract_has_one_size_only() -> None:
     images = gate_images(Contract(48, 48, 4, fixed=True))
     assert {image.pixels.shape for image in images} == {(48, 48, 3)}
