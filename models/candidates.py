@@ -128,16 +128,19 @@ def _way(name: str) -> str:
 def _nothing(content: Mapping[str, Any]) -> str:
     """Why no generator is in it."""
     tensors = _flat(content)
+    optimiser = (
+        "found an optimiser's state without a network; wanted the generator's weights: pass the file "
+        "that was saved beside it"
+    )
+    if content.keys() == {"state", "param_groups"}:
+        return optimiser
     if not tensors:
         keys = first_three(sorted(content))
         return f"found {keys}, and no tensor among them; wanted {WANTED}"
     if any(_OPTIMISER.search(key) for key in content if not isinstance(content[key], Stored)):
         state = {key: each for key, each in tensors.items() if not _OPTIMISER.match(key)}
         if not state:
-            return (
-                "found an optimiser's state without a network; wanted the generator's weights: pass the file "
-                "that was saved beside it"
-            )
+            return optimiser
         return f"{unknown_state(_bare(state))} (in a training state with {first_three(sorted(content))})"
     return unknown_state(_bare(tensors))
 

@@ -88,9 +88,9 @@ def _is_discriminator(state: Mapping[str, Tensor]) -> bool:
     if len(convolutions) < 2 or any("block" in key.lower() for key in state):
         return False
     # The order of the keys is the layers' in a .pt, and the alphabet's in a .safetensors.
-    channels = [value.shape[0] for value in convolutions]
-    kernels = [tuple(value.shape[2:]) for value in convolutions if value.shape[1] in (3, 6)]
-    return 1 in channels and 3 not in channels and any(each in ((4, 4), (1, 1), (3, 3)) for each in kernels)
+    channels = {value.shape[0] for value in convolutions}
+    kernel = tuple(min(convolutions, key=lambda value: value.shape[1]).shape[2:])
+    return 1 in channels and 3 not in channels and kernel in ((4, 4), (1, 1), (3, 3))
 
 
 def _kind_of(tensor: Tensor) -> str:

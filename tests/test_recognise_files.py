@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -401,7 +402,10 @@ def _discriminator() -> State:
 
 
 def _cyclegans() -> State:
-    layers = [nn.Conv2d(3, 4, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(4, 8, 4, 2, 1), nn.Conv2d(8, 1, 4, 1, 1)]
+    layers: list[nn.Module] = [nn.Conv2d(3, 4, 4, 2, 1), nn.LeakyReLU(0.2)]
+    for _ in range(3):
+        layers += [nn.Conv2d(4, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.LeakyReLU(0.2)]
+    layers += [nn.Conv2d(4, 1, 4, 1, 1)]  # model.11, before model.2 in the alphabet
     return prefixed("model.", nn.Sequential(*layers).state_dict())
 
 
@@ -409,6 +413,8 @@ def _cyclegans() -> State:
 def test_a_discriminator_is_called_one(tmp_path: Path, make: Callable[[], State]) -> None:
     torch.save(make(), tmp_path / "latest_net_D_A.pth")
     assert error(tmp_path / "latest_net_D_A.pth").startswith("found a discriminator (")
+    safetensors.torch.save_file(make(), tmp_path / "D.safetensors")  # in the alphabet's order
+    assert error(tmp_path / "D.safetensors").startswith("found a discriminator (")
     torch.save({"module": make()}, tmp_path / "D.pth")
     assert error(tmp_path / "D.pth").startswith("found a discriminator (")
 
@@ -420,20 +426,25 @@ def test_a_lora_an_optimiser_and_a_training_state_are_called_so(tmp_path: Path) 
     assert error(path).startswith(
         "found a LoRA, which only changes another network's weights; wanted a whole"
     )
+    for names in ("to_q_lora.down", "to_q_lora.up"), ("hada_w1_a", "hada_w2_a"), ("lora_A", "lora_B"):
+        lora = {f"down.{n}.{name}.weight": torch.zeros(2, 2) for n in range(2) for name in names}
+        safetensors.torch.save_file(lora, path)
+        assert error(path).startswith("found a LoRA, which only")
     linear = nn.Linear(2, 2)
     optimiser = torch.optim.Adam(linear.parameters())
     linear(torch.zeros(1, 2)).sum().backward()
     optimiser.step()
     torch.save({"optimizer": optimiser.state_dict(), "epoch": 3}, tmp_path / "a.pt")
     assert error(tmp_path / "a.pt").startswith("found an optimiser's state without a network; wanted")
+    torch.save(optimiser.state_dict(), tmp_path / "a.pt")
+    assert error(tmp_path / "a.pt").startswith("found an optimiser's state without a network; wanted")
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "a.pt")
     assert error(tmp_path / "a.pt").startswith("found epoch, lr, and no tensor among them; wanted")
     torch.save(linear, tmp_path / "a.pt")
     assert error(tmp_path / "a.pt").startswith("found a whole pickled object, not its weights (torch.nn")
-    scripted = zipfile.ZipFile(tmp_path / "a.pt", "w")
-    with scripted:
-        scripted.writestr("a/data.pkl", b"\x80\x02N.")
-        scripted.writestr("a/constants.pkl", b"\x80\x02N.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, whose files stay
+        torch.jit.trace(linear, torch.zeros(1, 2)).save(str(tmp_path / "a.pt"))
     assert error(tmp_path / "a.pt").startswith("found a PyTorch file with TorchScript's code in it; wanted")
 
 
