@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from getgan.models.generator import Generator
 _NAMES = ", ".join(kind.arch for kind in ARCHITECTURES)
 WANTED = f"the state dict of a generator ({_NAMES}): getgan help checkpoints"
 NEAR = 0.25  # of all kinds of keys that either has, both have
+NEAR_IN_SHAPES = 0.15  # of all kinds of convolution that either has
+PICTURE = 4  # channels of one, at the most
 # Of kohya, PEFT and old diffusers (to_q_lora.down); and its kin LoHa and LoKr.
 _LORA = re.compile(r"lora_|_lora\.|\.lora\.|hada_w\d|lokr_w\d")
 
@@ -31,13 +34,22 @@ def unknown_state(state: Mapping[str, Tensor]) -> str:
             "its file is called netG or net_G where this one is called netD or net_D"
         )
     found = f"found a state dict with keys {first_three(sorted(state))}"
-    if (near := _nearest(state)) is None:
-        return f"{found}; wanted {WANTED}"
-    kind, wanted = near
-    differences = misfit(wanted, state)
-    # Widths show in every key; they say nothing as long as keys differ.
-    where = "; ".join(differences[:2] if "keys" in differences[0] else differences)
-    return f"{found}; the nearest is {kind.arch} ({kind.layout}), but against its default {where}"
+    if (near := _nearest(state, _patterns, NEAR)) is not None:
+        kind, wanted = near
+        differences = misfit(wanted, state)
+        # Widths show in every key; they say nothing as long as keys differ.
+        where = "; ".join(differences[:2] if "keys" in differences[0] else differences)
+        return f"{found}; the nearest is {kind.arch} ({kind.layout}), but against its default {where}"
+    if (near := _nearest(state, _convolutions, NEAR_IN_SHAPES)) is not None:
+        kind, wanted = near
+        own, its = _convolutions(wanted), _convolutions(state)
+        where = "; ".join(misfit(wanted, state)[:2])
+        return (
+            f"{found}; by its shapes the nearest is {kind.arch} ({kind.layout}): it has {len(own & its)} of "
+            f"that one's {len(own)} kinds of convolution and {len(its - own)} others, under other names: "
+            f"{where}"
+        )
+    return f"{found}; wanted {WANTED}"
 
 
 def misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -64,22 +76,35 @@ def first_three(names: list[str]) -> str:
     return (", ".join(f"{name:.200}" for name in shown) or "none") + more
 
 
-def _nearest(state: Mapping[str, Tensor]) -> tuple[type[Generator], dict[str, Tensor]] | None:
-    """The architecture whose default has most of these keys, whatever their numbers, and its state dict."""
-    found = _patterns(state)
-    best, near = NEAR, None
+def _nearest(
+    state: Mapping[str, Tensor], traits: Callable[[Mapping[str, Tensor]], Set[Any]], least: float
+) -> tuple[type[Generator], dict[str, Tensor]] | None:
+    """The architecture whose default shares most traits, more than `least` of both's, and its state dict."""
+    found = traits(state)
+    best, near = least, None
     for kind in ARCHITECTURES:
         with torch.device("meta"):
             own = kind().state_dict()
-        patterns = _patterns(own)
-        share = len(found & patterns) / len(found | patterns)
+        wanted = traits(own)
+        share = len(found & wanted) / len(found | wanted)
         if share > best:
             best, near = share, (kind, own)
     return near
 
 
 def _patterns(state: Mapping[str, Tensor]) -> set[str]:
+    """Keys, whatever their numbers."""
     return {re.sub(r"\d+", "#", key) for key in state}
+
+
+def _convolutions(state: Mapping[str, Tensor]) -> set[tuple[float, ...]]:
+    """Kinds of convolution, whatever their names and direction: channels by the least width, and kernel."""
+    shapes = [value.shape for value in state.values() if value.ndim == 4]
+    width = min((side for shape in shapes for side in shape[:2] if side > PICTURE), default=1)
+    return {
+        (*sorted(side if side <= PICTURE else side / width for side in shape[:2]), *shape[2:])
+        for shape in shapes
+    }
 
 
 def _is_discriminator(state: Mapping[str, Tensor]) -> bool:

@@ -104,3 +104,33 @@ def test_what_is_not_known_is_told_with_its_keys(keys: tuple[str, ...], tmp_path
         CheckpointError, match=rf"found a state dict with keys {first}.*wanted the state dict"
     ):
         load_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_unet_under_strange_names_is_told_by_its_shapes(tmp_path: Path) -> None:
+    downs = [(3, 1), (1, 2), (2, 4), (4, 8), *[(8, 8)] * 4]
+    ups = [(8, 8), *[(16, 8)] * 3, (16, 4), (8, 2), (4, 1)]
+    width = {3: 3} | {n: 8 * n for n in (1, 2, 4, 8, 16)}
+    state = {
+        f"down{n}.model.0.weight": torch.zeros(width[o], width[i], 4, 4) for n, (i, o) in enumerate(downs)
+    }
+    state |= {f"up{n}.model.0.weight": torch.zeros(width[i], width[o], 4, 4) for n, (i, o) in enumerate(ups)}
+    state["final.2.weight"] = torch.zeros(3, 16, 4, 4)
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError,
+        match=r"by its shapes the nearest is unet \(.*: it has 10 of that one's 10 kinds of convolution and "
+        r"0 others, under other names: missing keys model\.model\.0\.weight, .* and \d+ more; "
+        r"unexpected keys down0\.model\.0\.weight, .* and 13 more",
+    ):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_four_by_four_convolutions_with_two_blocks_are_near_a_unet(tmp_path: Path) -> None:
+    state = {"conv1.0.weight": torch.zeros(64, 3, 4, 4), "conv2.0.weight": torch.zeros(128, 64, 4, 4)}
+    state |= {f"conv{n}.0.weight": torch.zeros(128, 128, 3, 3) for n in (3, 4)}
+    state |= {"deconv1.0.weight": torch.zeros(128, 64, 4, 4), "deconv2.0.weight": torch.zeros(64, 3, 4, 4)}
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError, match=r"by its shapes the nearest is unet \(.*: it has 2 of .* 1 others"
+    ):
+        load_checkpoint(tmp_path / "a.pth")
