@@ -18,6 +18,7 @@ from getgan.errors import BundleError, DataError, DeviceError, ExportError
 from getgan.export.bundle import ExportOptions, export_bundle
 from getgan.export.calibration import Shot
 from getgan.export.convert import HALF, convert
+from getgan.export.diagnosis import diagnose
 from getgan.export.features import PREFIX, with_features
 from getgan.export.fp16 import node_precisions
 from getgan.export.frames import frames_from_tensors
@@ -90,6 +91,20 @@ def test_fp16_decides_every_other_node_as_without_the_guard(name: str) -> None:
         plain.proto
     )
     assert {half for key, half in found.items() if key.startswith(PREFIX)} == {False}
+
+
+def test_a_refused_picture_is_never_the_guards_fault() -> None:
+    plain = exported("resnet-batch-resize")
+    graph = with_features(plain, checkpoint_of("resnet-batch-resize").contract)
+    image = tensor_from_images(scans(1))
+    without = diagnose(plain, convert(plain, HALF), (), image, "scan", 1)
+    # The guard alone is far off.
+    half = OnnxModel(convert(graph, HALF).data)
+    for node in half.proto.graph.node:
+        if node.name == f"{PREFIX}square":
+            node.op_type = "Add"
+    half = OnnxModel(half.proto.SerializeToString())
+    assert diagnose(graph, half, (), image, "scan", 1) == without
 
 
 def test_features_of_a_graph_of_frames_are_float32_and_those_of_the_tensors() -> None:
