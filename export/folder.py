@@ -10,14 +10,14 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from getgan.errors import BundleError, OutputError
 from getgan.files import LEFTOVER_S, remove_leftovers, temporary_beside, try_lock, write_bytes_atomic
-from getgan.runtime.bundle import SUFFIX, Bundle
-from getgan.runtime.manifest import MANIFEST_NAME
+from getgan.runtime.bundle import SUFFIX, read_manifest
+from getgan.runtime.manifest import MANIFEST_NAME, files_listed
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
 NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # of an old kernel, and of some file systems
@@ -43,27 +43,30 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def check_replaceable(output: Path) -> None:
-    """OutputError unless output is missing, or a bundle and nothing else: never delete what is not ours."""
+    """OutputError unless output is missing, or a bundle and nothing else: never delete what is not ours.
+
+    A bundle of any version, which an older getgan or a newer one wrote.
+    """
     if not (output.exists() or output.is_symlink()):
         return
     advice = "so it is not replaced; choose another name"
     if output.is_symlink() or output.is_dir() == (output.suffix == SUFFIX):
         raise OutputError(f"{output} is no bundle, {advice}")
     try:
-        bundle = Bundle.open(output)
-    except BundleError as error:
+        listed = files_listed(read_manifest(output))
+    except (BundleError, OSError) as error:
         raise OutputError(f"{output} is no bundle, {advice} or remove it yourself ({error})") from error
-    if foreign := _foreign(output, bundle):
+    if foreign := _foreign(output, listed):
         more = f" and {len(foreign) - FOREIGN_SHOWN} more" if len(foreign) > FOREIGN_SHOWN else ""
         found = ", ".join(foreign[:FOREIGN_SHOWN])
         raise OutputError(f"{output} holds more than its bundle ({found}{more}), {advice} or move that away")
 
 
-def _foreign(output: Path, bundle: Bundle) -> list[str]:
+def _foreign(output: Path, files: Iterable[str]) -> list[str]:
     """Everything in a bundle's folder that the manifest does not list, empty folders too."""
     if not output.is_dir():
         return []
-    listed = {PurePosixPath(name) for name in (*bundle.manifest.files, MANIFEST_NAME)}
+    listed = {PurePosixPath(name) for name in (*files, MANIFEST_NAME)}
     known = listed.union(*(name.parents for name in listed))
     found = (PurePosixPath(path.relative_to(output).as_posix()) for path in output.rglob("*"))
     return sorted(str(path) for path in found if path not in known)

@@ -44,13 +44,7 @@ class Bundle:
         """Open a folder or a .getgan file; BundleError says in one line why it cannot be used."""
         path = Path(path)
         try:
-            if path.is_dir():
-                data = read_regular(path, MANIFEST_NAME, None)
-            elif path.is_file():
-                data = read_entry(path, MANIFEST_NAME, None)
-            else:
-                found = "is no regular file" if path.exists() else "is missing"
-                raise BundleError(f"{found}; wanted a bundle: getgan export CKPT -o BUNDLE")
+            data = read_manifest(path)
             manifest = manifest_from_json(data)
             check_paths(manifest.files)
             if path.is_dir():
@@ -88,6 +82,16 @@ class Bundle:
         if now.sha256 != self.sha256:
             raise BundleError(f"{self.path}: {MANIFEST_NAME} changed since it was opened; open it again")
         return sum(len(self.read(name)) for name in self.manifest.files)
+
+
+def read_manifest(path: Path) -> bytes:
+    """Of a folder or a .getgan file, not parsed; BundleError where there is none."""
+    if path.is_dir():
+        return read_regular(path, MANIFEST_NAME, None)
+    if path.is_file():
+        return read_entry(path, MANIFEST_NAME, None)
+    found = "is no regular file" if path.exists() else "is missing"
+    raise BundleError(f"{found}; wanted a bundle: getgan export CKPT -o BUNDLE")
 
 
 def pack_bundle(folder: Path, file: Path, *, replace: bool = True) -> None:

@@ -214,6 +214,21 @@ class _Header(msgspec.Struct):
     version: int
 
 
+class _Listing(_Header):
+    files: dict[str, object]
+
+
+def files_listed(data: bytes) -> tuple[str, ...]:
+    """The names of a bundle's files, by a manifest of any version; BundleError for one of something else."""
+    try:
+        listing = msgspec.json.decode(data, type=_Listing)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"found a damaged {MANIFEST_NAME} ({error})") from error
+    if listing.format != FORMAT:
+        raise BundleError(f"found format {listing.format!r:.80}; wanted {FORMAT!r}")
+    return tuple(listing.files)
+
+
 def manifest_from_json(data: bytes) -> Manifest:
     """Parse and check; BundleError says which field is wrong. Paths are checked by `Bundle`, not here."""
     if len(data) > MAX_MANIFEST_BYTES:

@@ -358,6 +358,26 @@ def test_overwriting_replaces_the_old_bundle(
     assert sorted(p.name for p in output.parent.iterdir()) == ["net", "resnet.safetensors"]
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_bundle_that_another_getgan_wrote_is_replaced(
+    old: Any, judged: Any, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    checkpoint, output, _ = old
+    manifest = json.loads((output / "manifest.json").read_text())
+    manifest |= {"version": version, "of old": 1}
+    del manifest["export"]
+    (output / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError):
+        Bundle.open(output)
+    monkeypatch.setattr(bundle_module, "_judge", lambda *_: judged)
+    (output / "mine").write_text("precious")
+    with pytest.raises(OutputError, match=r"holds more than its bundle \(mine\)"):
+        export_bundle(checkpoint, output, ExportOptions(overwrite=True), quiet)
+    (output / "mine").unlink()
+    export_bundle(checkpoint, output, ExportOptions(overwrite=True), quiet)
+    assert Bundle.open(output).verify() > 0
+
+
 def test_a_folder_of_somebody_else_is_never_replaced(small: Any, tmp_path: Path) -> None:
     checkpoint = small[0]
     (tmp_path / "thesis").mkdir()
