@@ -93,11 +93,23 @@ def tried(file: OnnxFile, options: OnnxOptions) -> Trial:
             found.append("min_size")
         contract = Contract(size, smallest, step, range=options.value_range)
         tries.check(smallest, smallest)
+    if contract.fixed:
+        _check_fixed(contract.size, options)
     if not (options.size or ports.size):
         found.append("size")
     tries.check(contract.size, contract.size)
     _check_same(file, ports, contract, tries, clip=options.clip)
     return Trial(contract=contract, found=tuple(found))
+
+
+def _check_fixed(size: int, options: OnnxOptions) -> None:
+    """ConfigError where the options state other sizes than the only one."""
+    for flag, value, right in (
+        ("min-size", options.min_size, options.min_size in (0, size)),
+        ("multiple-of", options.multiple_of, not options.multiple_of or size % options.multiple_of == 0),
+    ):
+        if not right:
+            raise ConfigError(f"found --{flag} {value}; this graph takes {size}x{size} only: leave it out")
 
 
 class _Tries:

@@ -20,6 +20,8 @@ from torch import nn
 from getgan.contract import half_width
 from getgan.errors import CheckpointError, ConfigError, ExportError, GetganError, UsageError
 from getgan.export.bundle import ExportOptions, export_bundle
+from getgan.export.calibration import Shot
+from getgan.export.guarding import Frames
 from getgan.export.onnxfacts import inspect_onnx
 from getgan.export.onnxfile import read_onnx
 from getgan.export.onnxgraph import prepared
@@ -28,6 +30,9 @@ from getgan.export.onnxsource import open_onnx
 from getgan.export.onnxtrial import tried
 from getgan.export.verify import verify_bundle
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.guard.load import guard_of
+from getgan.runtime.session import open_session
+from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
 
 SIGNED = OnnxOptions(range="-1,1", size=32)
 
@@ -176,6 +181,28 @@ def test_a_bundle_of_a_graph_verifies_and_says_what_was_done(tmp_path: Path) -> 
         verify_bundle(tmp_path / "b", other, quiet)
 
 
+def test_a_guard_is_calibrated_for_a_strangers_graph(tmp_path: Path) -> None:
+    scene = SceneConfig(size=32)
+    shots = [
+        Shot(render_ultrasound(scene, seed_of("ultrasound", "probe", 100 + n)).ultrasound) for n in range(60)
+    ]
+    path = written(tmp_path / "net.onnx", exported("resnet", 17))
+    options = ExportOptions(onnx=SIGNED, calibration=Frames(shots, "rendered scans"), threads=1)
+    report = export_bundle(path, tmp_path / "b", options, quiet)
+    guard = report.manifest.guard
+    assert guard is not None and guard.fitted + guard.tested == len(shots)
+    assert "calibrated with rendered scans" in report.text()
+    bundle = Bundle.open(tmp_path / "b")
+    graph = bundle.read("graphs/fp32.onnx")
+    images = noise(SIGNED, 2, 36)
+    assert np.abs(answer(graph, images) - answer(path.read_bytes(), images)).max() <= 1e-4
+    assert guard_of(bundle) is not None
+    with open_session(bundle, precision="fp32", threads=1) as session:  # tries a picture that it must refuse
+        assert session.info.precision == "fp32"
+    verdict = verify_bundle(tmp_path / "b", path, quiet)
+    assert verdict.passed and "calibrated with rendered scans" in verdict.text()
+
+
 def test_a_batch_of_one_and_rows_of_pixels_are_turned(tmp_path: Path) -> None:
     file = read_onnx(written(tmp_path / "a.onnx", exported("unet", 17, batch=1, size=32)))
     trial = tried(file, OnnxOptions(range="-1,1"))
@@ -216,6 +243,12 @@ def in_rows(proto: onnx.ModelProto) -> onnx.ModelProto:
             r"does not take 2x2 pixels: it (reflects|cannot be run)",
         ),
         ("unet", OnnxOptions("-1,1", 36, fixed=True), "does not take 36x36 pixels"),
+        (
+            "unet",
+            OnnxOptions("-1,1", 32, min_size=8, fixed=True),
+            "found --min-size 8; this graph takes 32x32 only",
+        ),
+        ("unet", OnnxOptions("-1,1", 32, multiple_of=24, fixed=True), "found --multiple-of 24; this graph"),
         ("unet", OnnxOptions("-1,1", 36), "found --size 36; this graph takes multiples of 8"),
     ],
 )
