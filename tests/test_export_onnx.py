@@ -184,7 +184,7 @@ def test_a_bundle_of_a_graph_verifies_and_says_what_was_done(tmp_path: Path) -> 
 def test_a_guard_is_calibrated_for_a_strangers_graph(tmp_path: Path) -> None:
     scene = SceneConfig(size=32)
     shots = [
-        Shot(render_ultrasound(scene, seed_of("ultrasound", "probe", 100 + n)).ultrasound) for n in range(60)
+        Shot(render_ultrasound(scene, seed_of("ultrasound", "probe", 100 + n)).ultrasound) for n in range(40)
     ]
     path = written(tmp_path / "net.onnx", exported("resnet", 17))
     options = ExportOptions(onnx=SIGNED, calibration=Frames(shots, "rendered scans"), threads=1)
