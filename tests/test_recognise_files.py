@@ -252,6 +252,15 @@ def test_a_wrong_options_file_is_named(tmp_path: Path, text: str, words: str) ->
     assert words in error(tmp_path / "net.pt")
 
 
+def test_a_long_line_of_an_options_file_takes_no_time(tmp_path: Path) -> None:
+    torch.save(anime(), tmp_path / "net.pt")
+    spaces = " " * 15_000  # took hours
+    (tmp_path / "opt.txt").write_text(
+        OPTIONS.format(size=512, corners="True") + f"a: {spaces}x{spaces}[default: y]{spaces}x\n"
+    )
+    assert load_checkpoint(tmp_path / "net.pt").contract.size == 512
+
+
 def test_another_programs_file_and_a_pipe_of_that_name_are_passed_over(tmp_path: Path) -> None:
     torch.save(anime(), tmp_path / "net.pt")
     (tmp_path / "opt.txt").write_bytes(b"\xff\x00 optical: results")
