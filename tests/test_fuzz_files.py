@@ -19,6 +19,7 @@ from getgan.export.record import record_from_json
 from getgan.models.checkpoint import load_checkpoint, save_checkpoint
 from getgan.runtime.bundle import Bundle, pack_bundle
 from getgan.runtime.facts import inspect_bundle
+from getgan.runtime.guard.statistics import Statistics, bytes_from_statistics, fit, statistics_from_bytes
 from getgan.runtime.manifest import MANIFEST_NAME, manifest_from_json
 from getgan.training.config import TrainConfig, config_to_toml_text, load_config
 
@@ -75,6 +76,10 @@ def options_file(data: bytes) -> None:
         load_checkpoint(folder / "net.pt")
     finally:
         shutil.rmtree(folder)
+
+
+def guard(data: bytes) -> None:
+    statistics_from_bytes(data)
 
 
 def quality_record(data: bytes) -> None:
@@ -149,6 +154,14 @@ def test_training_config() -> None:
         ROUNDS,
         seed=5,
     )
+
+
+def test_guard() -> None:
+    rng = np.random.default_rng(0)
+    levels = np.linspace(0.0, 255.0, 256, dtype=np.float32)
+    one = np.ones(1, np.float32)
+    statistics = Statistics(*fit(rng.normal(size=(20, 4))), one, levels, np.tile(levels[:, None], 3))
+    fuzz(guard, [bytes_from_statistics(statistics)], ROUNDS, 7)
 
 
 def test_quality_record() -> None:

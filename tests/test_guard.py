@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
 from dataclasses import fields, replace
 
@@ -129,6 +130,35 @@ def test_numbers_that_cannot_judge_are_refused(scans: list[Picture], name: str, 
     wrong.flat[0] = value
     with pytest.raises(BundleError, match="damaged guard"):
         statistics_from_bytes(bytes_from_statistics(replace(statistics, **{name: wrong})))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }",  # 4 TB
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }",
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'9' * 4000},), }}",
+        "{'descr': '<f4', 'x",
+        "-" * 9000 + "1",
+    ],
+)
+def test_an_entry_that_states_what_it_has_not_is_refused(scans: list[Picture], header: str) -> None:
+    entry = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + f"{header}\n".encode() + bytes(64)
+    good, bad = io.BytesIO(bytes_from_statistics(statistics_of(scans))), io.BytesIO()
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, entry if name == "mean.npy" else source.read(name))
+    with pytest.raises(BundleError, match="damaged guard"):
+        statistics_from_bytes(bad.getvalue())
+
+
+@pytest.mark.parametrize("bits", [0x01, 0x20, 0x41])
+def test_an_encrypted_entry_is_refused(scans: list[Picture], bits: int) -> None:
+    data = bytearray(bytes_from_statistics(statistics_of(scans)))
+    struct.pack_into("<H", data, data.index(b"PK\x01\x02") + 8, bits)
+    with pytest.raises(BundleError, match="damaged guard"):
+        statistics_from_bytes(bytes(data))
 
 
 def test_a_packed_or_pickled_entry_is_refused(scans: list[Picture]) -> None:
