@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import onnx
-from onnx import AttributeProto, TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from getgan.errors import CheckpointError, ExportError
 from getgan.export.graph import Array, initializers
+from getgan.export.onnxwire import check_wire
 from getgan.printing import one_line
 
 SUFFIX = ".onnx"
@@ -108,12 +109,15 @@ def _bytes_of(path: Path, most: int) -> bytes:
 
 
 def _parsed(data: bytes) -> onnx.ModelProto:
+    check_wire(data)
     try:
         proto = onnx.load_from_string(data)
     except Exception as error:  # protobuf's, which has no types
         raise CheckpointError("found a damaged file or no ONNX graph; copy or export it again") from error
     if not proto.graph.node or not any(each.domain in ("", "ai.onnx") for each in proto.opset_import):
         raise CheckpointError("found no ONNX graph, or an empty one; copy or export it again")
+    # No node of ONNX's own operators needs them; but one may be called like an operator, and loop.
+    del proto.functions[:], proto.training_info[:]
     return proto
 
 
@@ -125,6 +129,12 @@ def _check(file: OnnxFile) -> None:
         raise ExportError("found sparse weights; wanted dense ones: export the network again")
     for node in graph.node:
         _check_node(node)
+    for tensor in graph.initializer:
+        try:
+            numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+            found = f"found weights '{one_line(tensor.name):.80}' without their numbers"
+            raise CheckpointError(f"{found} ({error!s:.100}); copy or export it again") from error
     kinds = [(tensor.name, tensor.data_type) for tensor in graph.initializer]
     kinds += [(v.name, v.type.tensor_type.elem_type) for v in (*graph.input, *graph.output)]
     for name, kind in kinds:
@@ -146,7 +156,8 @@ def _check_node(node: onnx.NodeProto) -> None:
     if _RANDOM.match(node.op_type):
         raise ExportError(f"{found}; wanted a graph that gives the same picture each time")
     for attribute in node.attribute:
-        if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+        # By what it holds: of its stated type a file may say anything.
+        if attribute.HasField("g") or len(attribute.graphs):
             raise ExportError(f"{found}; wanted a graph without branches and loops: export it for inference")
         for tensor in (attribute.t, *attribute.tensors):
             if tensor.data_location == TensorProto.EXTERNAL:
@@ -181,8 +192,9 @@ def _with_weights(
         if not 0 <= offset <= offset + length <= len(data):
             raise CheckpointError(f"found weights beyond the end of {one_line(name):.80}; copy it again")
         total += length
-        if total > MAX_BYTES:  # one file may be named again and again
-            raise CheckpointError(f"found weights of more than {MAX_BYTES:,} bytes")
+        if total > sum(map(len, contents.values())):  # 2 GB from 400 kB, otherwise
+            found = f"found weights that use the same bytes of {one_line(name):.80} twice"
+            raise CheckpointError(f"{found}; wanted each once: export the network into one file")
         tensor.raw_data = data[offset : offset + length]
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]

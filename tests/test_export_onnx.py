@@ -15,6 +15,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
+from onnx_helpers import endless
 from torch import nn
 
 from getgan.contract import half_width
@@ -28,6 +29,7 @@ from getgan.export.onnxgraph import prepared
 from getgan.export.onnxports import RANGES, OnnxOptions, ports_of, range_that_fits
 from getgan.export.onnxsource import open_onnx
 from getgan.export.onnxtrial import tried
+from getgan.export.onnxwire import MAX_PARTS
 from getgan.export.verify import verify_bundle
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.guard.load import guard_of
@@ -311,6 +313,51 @@ def test_what_no_bundle_can_hold_is_named(data: Any, words: str, tmp_path: Path)
     assert "\n" not in str(caught.value) and str(caught.value).startswith(str(path))
 
 
+@pytest.mark.parametrize("stated", [onnx.AttributeProto.UNDEFINED, onnx.AttributeProto.INT])
+def test_a_loop_under_another_type_is_one_all_the_same(stated: int, tmp_path: Path) -> None:
+    proto = onnx.load_from_string(endless())
+    (body,) = (each for node in proto.graph.node for each in node.attribute if each.HasField("g"))
+    body.type = stated
+    with pytest.raises(ExportError, match="without branches and loops"):
+        read_onnx(written(tmp_path / "a.onnx", proto))
+
+
+def test_a_function_that_is_called_like_an_operator_is_left_out(tmp_path: Path) -> None:
+    proto = small(node("Relu"))
+    loop = list(onnx.load_from_string(endless()).graph.node)
+    proto.functions.append(
+        helper.make_function("", "Relu", ["image"], ["face"], loop, [helper.make_opsetid("", 18)])
+    )
+    assert not read_onnx(written(tmp_path / "a.onnx", proto)).proto.functions
+
+
+def field(number: int, data: bytes) -> bytes:
+    """Of protobuf, with bytes in it."""
+    length = bytes([len(data) >> shift & 127 | 128 for shift in (0, 7, 14)] + [len(data) >> 21])
+    return bytes([number << 3 | 2]) + length + data
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        b"\x0a\x00" * MAX_PARTS,  # empty nodes: 80 MB, and 20 MB of them 1.7 GB
+        b"\x2a\x00" * MAX_PARTS,  # weights
+        field(1, b"\x0a\x00" * MAX_PARTS),  # a node's inputs of no name
+        field(1, field(5, field(8, b"\1" * MAX_PARTS))),  # small numbers, each of which takes 8 bytes
+    ],
+)
+def test_a_file_of_a_million_parts_is_not_parsed(graph: bytes, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.onnx", b"\x08\x08" + field(7, graph) + b"\x42\x02\x10\x12")
+    with pytest.raises(CheckpointError, match="more than 500,000 parts"):
+        read_onnx(path)
+
+
+def test_a_weight_of_a_terabyte_without_its_numbers_is_named(tmp_path: Path) -> None:
+    tensor = TensorProto(name="w", dims=[1 << 40], data_type=TensorProto.FLOAT)
+    with pytest.raises(CheckpointError, match="'w' without their numbers"):
+        read_onnx(written(tmp_path / "a.onnx", small(node("Relu"), initializer=[tensor])))
+
+
 def outside(location: str) -> onnx.ModelProto:
     tensor = numpy_helper.from_array(np.full((1, 3, 1, 1), 0.5, np.float32), "half")
     external_data_helper.set_external_data(tensor, location, 0, 12)
@@ -341,6 +388,17 @@ def test_weights_elsewhere_are_not_read(location: str, tmp_path: Path) -> None:
     (folder / "linked").symlink_to(tmp_path)
     with pytest.raises(CheckpointError, match="wanted a file in the graph's own folder, and no link"):
         read_onnx(written(folder / "a.onnx", outside(location)))
+
+
+def test_bytes_beside_the_file_are_used_once(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(12))
+    proto = outside("weights.bin")
+    for number in range(3):
+        again = proto.graph.initializer.add()
+        again.CopyFrom(proto.graph.initializer[0])
+        again.name = f"again{number}"
+    with pytest.raises(CheckpointError, match="the same bytes of .* twice"):
+        read_onnx(written(tmp_path / "a.onnx", proto))
 
 
 def test_a_graph_that_fills_the_memory_is_not_run_here(tmp_path: Path) -> None:
