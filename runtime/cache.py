@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from getgan.errors import OutputError
@@ -34,3 +35,27 @@ def remember(key: str, about: str) -> None:
         write_bytes_atomic(place, f"{about}\n".encode())
     except (OSError, OutputError):
         return
+
+
+def read_private(path: Path, limit: int) -> bytes:
+    """At most limit + 1 bytes of a regular file that is no link and that only we can change; OSError."""
+    with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+        return file.read(limit + 1)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """The descriptor of a regular file that is no link and that only we can change; OSError.
+
+    A link would lead elsewhere, and a pipe would keep us waiting.
+    """
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags, 0o600)
+    status = os.fstat(descriptor)
+    problem = "" if stat.S_ISREG(status.st_mode) else "is no regular file"
+    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+        problem = problem or "can be changed by others"
+    if problem:
+        os.close(descriptor)
+        raise OSError(problem)
+    return descriptor

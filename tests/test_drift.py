@@ -16,6 +16,7 @@ from cli_helpers import getgan, one_line
 from frame_helpers import mjpeg_server
 from guard_helpers import grey, make_guarded, scan
 
+from getgan.errors import DataError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.drift import trail as trails
 from getgan.runtime.drift.compare import cliffs_delta, kolmogorov_smirnov
@@ -206,6 +207,64 @@ def test_the_record_has_an_end_and_survives_a_cut_line(cache: Path, monkeypatch:
     for _ in range(5):
         camera.add(result)
     assert len(read_trail("b" * 64)) == 1
+
+
+def result(*values: float) -> Result:
+    return Result(None, "", None, Timings(0, 0, 0), Verdict("ok", 0.5), values or (0.5,) * len(ATTRIBUTES))
+
+
+def test_a_link_or_a_pipe_in_the_record_s_place_is_not_written_to(cache: Path, tmp_path: Path) -> None:
+    place = trail_of("a" * 64)
+    place.parent.mkdir(parents=True)
+    (tmp_path / "precious").write_text("precious")
+    place.symlink_to(tmp_path / "precious")
+    Trail("a" * 64, still=True).add(result())
+    assert (tmp_path / "precious").read_text() == "precious"
+    place.unlink()
+    os.mkfifo(place)  # a run waited here for ever
+    Trail("a" * 64, still=True).add(result())
+    with pytest.raises(DataError, match="found no record"):
+        read_trail("a" * 64)
+    place.unlink()
+    place.symlink_to("/dev/zero")  # filled the memory
+    with pytest.raises(DataError, match="found no record"):
+        read_trail("a" * 64)
+
+
+def test_a_record_that_others_can_change_is_not_used(cache: Path) -> None:
+    Trail("a" * 64, still=True).add(result())
+    place = trail_of("a" * 64)
+    before = place.read_bytes()
+    place.chmod(0o666)
+    Trail("a" * 64, still=True).add(result())
+    assert place.read_bytes() == before
+    with pytest.raises(DataError, match="found no record"):
+        read_trail("a" * 64)
+
+
+def test_a_cut_line_takes_no_other_with_it(cache: Path) -> None:
+    trail = Trail("a" * 64, still=True)
+    trail.add(result())
+    with open(trail_of("a" * 64), "ab") as file:
+        file.write(b'\n{"hour": 0, "ru')  # and no more: the disk was full
+    trail.add(result(*[math.inf] * len(ATTRIBUTES)))
+    assert [row.values[0] for row in read_trail("a" * 64)] == [0.5, None]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"hour":1000000000000000000,"run":"a","kind":"ok","code":"","values":[1,1,1,1,1,1,1,1]}',
+        b'{"hour":0,"run":"a","kind":"ok","code":"","values":[1e308,1,1,1,1,1,1,1]}',
+        b'{"hour":0,"run":"a","kind":"<b>","code":"","values":[1,1,1,1,1,1,1,1]}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_line_that_no_run_wrote_is_left_out(cache: Path, line: bytes) -> None:
+    Trail("a" * 64, still=True).add(result())
+    with open(trail_of("a" * 64), "ab") as file:
+        file.write(b"\n" + line)
+    assert len(read_trail("a" * 64)) == 1
 
 
 def test_a_record_that_cannot_be_written_stops_no_run(bundle: Path, tmp_path: Path, cache: Path) -> None:

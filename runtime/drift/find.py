@@ -11,7 +11,7 @@ from pathlib import Path
 
 from getgan import __version__
 from getgan.errors import ConfigError, DataError, UsageError
-from getgan.files import write_bytes_atomic
+from getgan.files import read_small, write_bytes_atomic
 from getgan.printing import json_text
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.drift.findings import DAY, Finding, Point, date_of, findings_of
@@ -201,5 +201,12 @@ def _check_page(output: Path) -> None:
     """ConfigError unless the page is a new file, or an earlier one of this command's."""
     if output.suffix.lower() != ".html":
         raise UsageError(f"found {output} for the page; wanted a name that ends in .html")
-    if os.path.lexists(output) and not (output.is_file() and MARK.encode() in output.read_bytes()[:200]):
+    if os.path.lexists(output) and not _ours(output):
         raise ConfigError(f"{output} exists, and is no page of getgan drift; wanted a new name")
+
+
+def _ours(output: Path) -> bool:
+    try:
+        return MARK.encode() in read_small(output, 200)
+    except OSError:
+        return False

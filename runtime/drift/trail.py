@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from getgan.errors import DataError
-from getgan.runtime.cache import cache_folder
+from getgan.runtime.cache import cache_folder, open_private, read_private
+from getgan.runtime.guard.judge import Kind
 from getgan.runtime.guard.statistics import ATTRIBUTES
 from getgan.runtime.pipeline import Result
 
 MAX_BYTES = 4 << 20  # some 25,000 pictures; then the older half goes
 EVERY_S = 1.0  # of a video or a camera
 HOUR = 3600
+LARGEST = 1e9  # value; a plot has no scale for what is far larger
+Value = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 
 
 class Row(msgspec.Struct, frozen=True):
     """One picture. An exact time would find the patient in a schedule: the hour is all that is kept."""
 
-    hour: int  # seconds since 1970, rounded down to the hour
+    hour: Annotated[int, msgspec.Meta(ge=0, lt=1 << 33)]  # seconds since 1970, rounded down to the hour
     run: str  # of the same run, for frames of one run are alike
-    kind: str  # the guard's
+    kind: Kind  # the guard's
     code: str
-    values: tuple[float | None, ...]  # as ATTRIBUTES; None = there was no face
+    values: tuple[Value | None, ...]  # as ATTRIBUTES; None = there was no face
 
 
 @dataclass
@@ -47,11 +50,12 @@ class Trail:
         if result.verdict is None or (not self.still and time.monotonic() - self._last < EVERY_S):
             return
         self._last = time.monotonic()
-        values = tuple(round(v, 4) if math.isfinite(v) else None for v in result.attributes)
+        values = tuple(round(v, 4) if abs(v) <= LARGEST else None for v in result.attributes)
         hour = int(time.time()) // HOUR * HOUR
         row = Row(hour, self.run, result.verdict.kind, result.verdict.code, values)
         with contextlib.suppress(OSError):
-            _append(trail_of(self.bundle), msgspec.json.encode(row) + b"\n")
+            # A line feed before it too: a line that a full disk cut takes no other one with it.
+            _append(trail_of(self.bundle), b"\n" + msgspec.json.encode(row) + b"\n")
 
 
 def trail_of(bundle: str) -> Path:
@@ -73,23 +77,23 @@ def read_trail(bundle: str) -> list[Row]:
 
 def _rows(path: Path) -> Iterator[Row]:
     try:
-        lines = path.read_bytes()[: 2 * MAX_BYTES].splitlines()
+        lines = read_private(path, 2 * MAX_BYTES).splitlines()
     except OSError:
         return
     for line in lines:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             row = msgspec.json.decode(line, type=Row)
             if len(row.values) == len(ATTRIBUTES):
                 yield row
 
 
 def _append(path: Path, line: bytes) -> None:
-    """One write at the end, which another run's cannot split; only this user may read it."""
+    """One write at the end, which another run's cannot split; only this user may read it. OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size + len(line) > MAX_BYTES // 2:
             os.replace(path, _older(path))
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    handle = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(handle, line)
     finally:

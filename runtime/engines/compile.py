@@ -20,11 +20,12 @@ from getgan.errors import GetganError
 from getgan.files import try_lock, write_bytes_atomic
 from getgan.runtime.backends import Unsuitable
 from getgan.runtime.bundle import Bundle
+from getgan.runtime.cache import read_private
 from getgan.runtime.engines.adapter import OutOfMemory, TensorRt
 from getgan.runtime.engines.fingerprint import Flavour, Profile, Settings
 from getgan.runtime.engines.progress import Phases, Progress
 from getgan.runtime.engines.proof import Layer, Proof, prove
-from getgan.runtime.engines.store import MAX_TIMINGS_BYTES, read_private
+from getgan.runtime.engines.store import MAX_TIMINGS_BYTES
 from getgan.runtime.manifest import Precision, Record
 
 

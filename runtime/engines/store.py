@@ -21,7 +21,7 @@ import msgspec
 
 from getgan.errors import DeviceError, OutputError
 from getgan.files import remove_leftovers, try_lock, write_bytes_atomic
-from getgan.runtime.cache import cache_folder
+from getgan.runtime.cache import cache_folder, read_private
 from getgan.runtime.engines.fingerprint import Fingerprint, Place, Settings, changed
 from getgan.runtime.engines.proof import Proof
 from getgan.runtime.manifest import Record
@@ -295,16 +295,3 @@ def _line(record: EngineRecord) -> tuple[str, str]:
 def json_from_record(record: EngineRecord) -> bytes:
     """Readable JSON with a stable order of keys."""
     return msgspec.json.format(msgspec.json.encode(record, order="deterministic"), indent=2) + b"\n"
-
-
-def read_private(path: Path, limit: int) -> bytes:
-    """At most limit + 1 bytes of a regular file that is no link and that only we can change; OSError."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("is no regular file")
-        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
-            raise OSError("can be changed by others")
-        return file.read(limit + 1)
