@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from getgan.benchmarks.schema import FORMAT, VERSION, Report
+from getgan.benchmarks.schema import FORMAT, MAX_TIMES, VERSION, Report
 from getgan.errors import DataError, OutputError
 from getgan.files import read_small, write_bytes_atomic
 
@@ -33,9 +33,28 @@ def report_from_json(data: bytes) -> Report:
         if header.format != FORMAT or header.version != VERSION:
             found = f"{header.format!r:.40} version {header.version}"
             raise DataError(f"found {found}; wanted {FORMAT!r} version {VERSION}: measure again")
-        return msgspec.json.decode(data, type=Report)
+        report = msgspec.json.decode(data, type=Report)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"found a damaged report ({error}); measure again") from error
+    if problem := _problem(report):
+        raise DataError(f"found {problem}; measure again")
+    return report
+
+
+def _problem(report: Report) -> str:
+    """What no measurement gives, and the commands would stumble over; "" = nothing."""
+    names = [each.name for each in report.contestants]
+    ran = {each.name for each in report.contestants if not each.unavailable}
+    if not names or len(set(names)) < len(names):
+        return f"{len(names)} contestants of {len(set(names))} names"
+    named = {run.contestant for run in report.runs} | {each.contestant for each in report.pooled}
+    named |= {name for each in report.ratios for name in (each.contestant, each.peer)}
+    if strange := sorted(named - ran):
+        return f"figures of {strange[0]!r:.80}, which is no contestant that ran"
+    # Times are packed: 100 kB of them may become 100 MB, and there may be any number of runs.
+    if sum(max(0, run.latencies.count) for run in report.runs) > MAX_TIMES:
+        return f"more than {MAX_TIMES:,} times"
+    return ""
 
 
 def read_report(path: Path) -> Report:

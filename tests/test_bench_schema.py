@@ -17,7 +17,7 @@ from getgan.benchmarks.reportfile import (
     report_from_json,
     write_report,
 )
-from getgan.benchmarks.schema import MAX_TIMES, Series
+from getgan.benchmarks.schema import MAX_TIMES, Ratio, Report, Series, Setting
 from getgan.errors import DataError
 
 
@@ -54,6 +54,7 @@ def test_a_report_comes_back_from_its_file_and_its_folder(tmp_path: Path) -> Non
         ({"version": 2}, "version 2; wanted 'getgan-benchmark' version 1"),
         ({"format": "x"}, "found 'x' version 1"),
         ({"runs": [{"contestant": 1}]}, r"damaged report .*runs\[0\]"),
+        ({"contestants": []}, "found 0 contestants"),
     ],
 )
 def test_what_is_no_report_is_told(change: dict[str, object], words: str, tmp_path: Path) -> None:
@@ -61,6 +62,29 @@ def test_what_is_no_report_is_told(change: dict[str, object], words: str, tmp_pa
     (tmp_path / "a.json").write_text(json.dumps(document))
     with pytest.raises(DataError, match=rf"a\.json: .*{words}"):
         read_report(tmp_path / "a.json")
+
+
+def test_what_no_measurement_gives_is_told() -> None:
+    def told(report: Report) -> str:
+        with pytest.raises(DataError) as caught:
+            report_from_json(json_from_report(report))
+        return str(caught.value)
+
+    change = msgspec.structs.replace
+    report = make_report()
+    getgan, peer = report.contestants
+    run = report.runs[0]
+    assert "found 2 contestants of 1 names" in told(change(report, contestants=(getgan, getgan)))
+    assert "'peer', which is no contestant that ran" in told(change(report, contestants=(getgan,)))
+    gone = change(peer, unavailable="not installed")
+    assert "'peer', which is no contestant that ran" in told(change(report, contestants=(getgan, gone)))
+    none = change(run, setting=Setting("closed", 0, 1))
+    assert "damaged report" in told(change(report, runs=(none,)))
+    ratio = Ratio("getgan", "peer", "file to file", (), 1.0)
+    assert "damaged report" in told(change(report, ratios=(ratio,)))
+    # Zeros pack to a thousandth: each run may be small, and all together fill the memory.
+    many = change(run, latencies=Series(MAX_TIMES // 2 + 1, b""))
+    assert "more than 20,000,000 times" in told(change(report, runs=(many, many)))
 
 
 def test_a_missing_or_cut_report_is_told(tmp_path: Path) -> None:
