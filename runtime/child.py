@@ -23,6 +23,8 @@ WATCH = (
     "import os, threading; "
     "threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start(); "
 )
+# What a library prints beside Python is no answer of ours.
+APART = "import os, sys; sys.stdout = os.fdopen(os.dup(1), 'w'); os.dup2(2, 1); "
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def run_child(
     gives a child little and is no reason to kill it. memory_mb: what it has written to, and not the files of
     its libraries. 0 = no limit; only Linux tells of both. told: is given each line of its stdout.
     """
-    command = [sys.executable, "-c", WATCH + START, module, *arguments]
+    command = [sys.executable, "-c", WATCH + APART + START, module, *arguments]
     here, there = os.pipe()  # nothing goes through it; there ends when this process does
     try:
         process = subprocess.Popen(command, stdin=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -84,13 +85,16 @@ def serve(answer: Callable[[dict[str, Any], bytes], Answer], *, memory: int, bus
     busy_seconds: that all threads together may compute for one request, and ten times of that it may wait.
     """
     limit_memory(memory)
+    # What a library prints is no answer: it goes where its complaints go.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             request = _received(sys.stdin.buffer)
             if hasattr(signal, "setitimer"):  # not on Windows; the signals end the process
                 signal.setitimer(signal.ITIMER_PROF, busy_seconds)
                 signal.setitimer(signal.ITIMER_REAL, 10 * busy_seconds)
-            _send(sys.stdout.buffer, *answer(*request))
+            _send(answers, *answer(*request))
             if hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, 0)  # who asks may take his time
 

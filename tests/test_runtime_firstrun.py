@@ -19,7 +19,7 @@ from onnx_helpers import PICTURE, STRING, GraphWriter, endless, huge
 from getgan.errors import BundleError, DeviceError
 from getgan.runtime import firstrun
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.child import run_child
+from getgan.runtime.child import Ended, run_child
 from getgan.runtime.doctor.files import cache_check
 from getgan.runtime.session import open_session
 
@@ -191,3 +191,13 @@ def test_no_module_of_the_current_folder_is_loaded(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     ended = run_child("getgan.runtime.doctor.probe", INSTALLED[0], "cpu", "fp32", seconds=60.0)
     assert (ended.how, b'"ok":true' in ended.last) == ("", True)
+
+
+def test_what_a_library_prints_behind_the_answer_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "talker.py").write_text(
+        "import os\nprint('answer', flush=True)\nos.write(1, b'goodbye\\n')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{tmp_path}")
+    assert run_child("talker", seconds=30.0) == Ended(b"answer")

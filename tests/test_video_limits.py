@@ -158,3 +158,20 @@ def test_a_worker_that_hangs_or_takes_too_much_ends(answer: str, monkeypatch: py
         with pytest.raises(EOFError):
             worker.ask({})
     worker.close()
+
+
+def test_what_a_library_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import os\n"
+        "from getgan.runtime.worker import serve\n"
+        "def answer(request, data):\n"
+        "    os.write(1, b'5\\n')\n"
+        "    print({'bytes': 10**15})\n"
+        "    return request, data\n"
+        "serve(answer, memory=1 << 27, busy_seconds=5)"
+    )
+    monkeypatch.setattr("getgan.runtime.worker.START", program)
+    worker = Worker("")
+    for _ in range(2):
+        assert worker.ask({"a": 1}, b"data") == ({"a": 1, "bytes": 4}, b"data")
+    worker.close()
