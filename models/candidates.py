@@ -18,6 +18,7 @@ from getgan.models.stored import Stored
 
 MAX_NESTING = 4  # of wrappers and prefixes: {"state_dict": {"netG.module.model.1.weight": ...}} has three
 MAX_ENTRIES = 100_000
+MAX_NAME = 200  # of all wrappers together; a manifest may have 1 MB, and one name had 900 kB
 _OPTIMISER = re.compile(r"optim|scheduler|scaler|epoch|iteration|global_step", re.IGNORECASE)
 _EMA = re.compile(r"(^|[._-])ema([._-]|$)|_ema|ema_", re.IGNORECASE)
 _WAYS = {
@@ -64,6 +65,11 @@ def choose(content: Mapping[str, Any], direction: str = "") -> Chosen:
         what = f"no generator {direction!r:.40}, only" if direction else f"{len(names)} generators,"
         raise CheckpointError(f"found {what} {first_three(names)}; wanted one: --direction {names[0]:.80}")
     (chosen,) = (each for each in found if each.name == wanted[0])
+    if len(chosen.name) > MAX_NAME:
+        raise CheckpointError(
+            f"found a generator with a name of {len(chosen.name):,} letters; wanted {MAX_NAME} at most, as "
+            "bundles and pages say which it is: save its state dict alone"
+        )
     return Chosen(chosen, tuple(name for name in names if name != chosen.name), source)
 
 

@@ -113,6 +113,11 @@ def test_two_deep_and_beside_an_optimiser(tmp_path: Path) -> None:
     assert found.chosen == "model.generator"
 
 
+def test_a_wrapper_with_a_name_of_a_megabyte_is_refused(tmp_path: Path) -> None:
+    torch.save({"x" * 900_000: anime()}, tmp_path / "net.pt")
+    assert "with a name of 900,000 letters; wanted 200 at most" in error(tmp_path / "net.pt")
+
+
 def test_a_moving_average_goes_before_the_weights_that_it_is_of(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"params": state_of(1), "params_ema": state_of(2)}, path)
