@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 
 from getgan.contract import Contract
-from getgan.errors import BundleError, DeviceError, ExportError
+from getgan.errors import BundleError, DeviceError, ExportError, OutputError
 from getgan.export.calibration import SHARE, Calibration, Progress, Run, Shot, calibrate, view_of
 from getgan.export.features import with_features
 from getgan.export.gate import Gate, judging_way
@@ -21,7 +22,7 @@ from getgan.export.graph import INPUT, Array, OnnxModel
 from getgan.export.guardgate import GuardGate, Shown, guard_pictures, nonsense
 from getgan.export.images import GateImage
 from getgan.export.trace import export_onnx
-from getgan.files import write_bytes_atomic
+from getgan.files import read_small, write_bytes_atomic
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
 from getgan.printing import json_text
 from getgan.runtime.backends import Graph, Unsuitable
@@ -35,6 +36,7 @@ from getgan.runtime.manifest import FEATURES, GuardRecord, Record
 
 FILE = "guard/statistics.npz"  # in a bundle
 REFUSED = "guard/refused.png"
+MAX_NOTE_BYTES = 1 << 16  # a real one has 500
 NOTE_SUFFIX, STATISTICS_SUFFIX = ".guard.json", ".guard.npz"  # beside a checkpoint
 STRANGE = 0.2  # share of calibration pictures that another guard refuses; more is said
 KEPT = 8  # calibration pictures on which the gate compares verdicts; they go nowhere else
@@ -177,6 +179,7 @@ def calibrate_and_save(
     path: Path, frames: Frames, threads: int, progress: Callable[[str, float], None]
 ) -> CalibrationReport:
     """The guard's two files beside a checkpoint, whose SHA-256 they hold."""
+    _check_places(path)
     checkpoint = load_checkpoint(path)
     progress("exporting to ONNX", 0.0)
     made = calibrate_checkpoint(checkpoint, frames, threads, _told(frames, progress))
@@ -209,7 +212,11 @@ class _Note(Record, frozen=True, kw_only=True):
 
 
 def save_guard(made: Made, checkpoint: Path, checkpoint_sha256: str) -> tuple[Path, Path]:
-    """Beside the checkpoint, statistics first: a note without its statistics is of none."""
+    """Beside the checkpoint, statistics first: a note without its statistics is of none.
+
+    OutputError rather than replace a file that is no guard.
+    """
+    _check_places(checkpoint)
     note, file = _places(checkpoint)
     data = bytes_from_statistics(made.calibration.statistics)
     found = made.calibration
@@ -237,12 +244,10 @@ def saved_guard(checkpoint: Path, checkpoint_sha256: str) -> Made | str:
         return "no guard was calibrated: pass --calibration, or run getgan calibrate"
     again = "run getgan calibrate"
     try:
-        if max(note.stat().st_size, file.stat().st_size) > MAX_BYTES:
-            return f"{note.name} or {file.name} is no guard: it is too large; {again}"
-        said = msgspec.json.decode(note.read_bytes(), type=_Note)
-        data = file.read_bytes()
+        said = _read_note(note)
+        data = read_small(file, MAX_BYTES + 1)
         statistics = statistics_from_bytes(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError, BundleError) as error:
+    except (OSError, BundleError) as error:
         return f"{note.name} or {file.name} cannot be used ({error!s:.150}); {again}"
     if said.checkpoint_sha256 != checkpoint_sha256:
         return (
@@ -259,3 +264,25 @@ def saved_guard(checkpoint: Path, checkpoint_sha256: str) -> Made | str:
 
 def _places(checkpoint: Path) -> tuple[Path, Path]:
     return checkpoint.with_suffix(NOTE_SUFFIX), checkpoint.with_suffix(STATISTICS_SUFFIX)
+
+
+def _read_note(path: Path) -> _Note:
+    """OSError, or BundleError for what is none."""
+    try:
+        return msgspec.json.decode(read_small(path, MAX_NOTE_BYTES), type=_Note)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"no note of a guard: {error}") from error
+
+
+def _check_places(checkpoint: Path) -> None:
+    """OutputError if something else has the names of the guard's files, somebody's data maybe."""
+    note, file = _places(checkpoint)
+    for place in (note, file):
+        if not os.path.lexists(place):
+            continue
+        try:
+            _read_note(note) if place == note else statistics_from_bytes(read_small(file, MAX_BYTES + 1))
+        except (OSError, BundleError) as error:
+            raise OutputError(
+                f"{place} is there already, and is no guard ({error!s:.150}); it is not replaced: move it"
+            ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from export_helpers import EXAMPLES, checkpoint_of, exported, run_graph, saved
 from onnx import helper
 
 from getgan.commands.calibrating import folder_frames
-from getgan.errors import BundleError, DataError, DeviceError, ExportError
+from getgan.errors import BundleError, DataError, DeviceError, ExportError, OutputError
 from getgan.export.bundle import ExportOptions, export_bundle
 from getgan.export.calibration import Shot
 from getgan.export.convert import HALF, convert
@@ -175,6 +176,29 @@ def test_files_beside_a_checkpoint_are_taken_for_that_checkpoint_alone(tmp_path:
     other = replace(made.calibration.statistics, rest=np.array([7.0], np.float32))
     file.write_bytes(bytes_from_statistics(other))
     assert "is not the one that" in str(saved_guard(path, "a" * 64))
+
+
+def test_a_pipe_or_nested_json_beside_a_checkpoint_is_no_guard(tmp_path: Path, made: Made) -> None:
+    path = tmp_path / "net.safetensors"
+    note, _ = save_guard(made, path, "a" * 64)
+    note.write_bytes(b"[" * 50_000)
+    assert "cannot be used" in str(saved_guard(path, "a" * 64))
+    note.unlink()
+    os.mkfifo(note)  # an export waited here for ever
+    assert "is no regular file" in str(saved_guard(path, "a" * 64))
+
+
+@pytest.mark.parametrize("name", ["net.guard.json", "net.guard.npz"])
+def test_a_file_of_the_guard_s_name_that_is_none_is_not_replaced(
+    tmp_path: Path, made: Made, name: str
+) -> None:
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(OutputError, match="is there already, and is no guard"):
+        save_guard(made, tmp_path / "net.safetensors", "a" * 64)
+    assert (tmp_path / name).read_text() == "precious"
+    (tmp_path / name).unlink()
+    for _ in range(2):  # its own are
+        save_guard(made, tmp_path / "net.safetensors", "a" * 64)
 
 
 # --- the gate ------------------------------------------------------------------------------------------
