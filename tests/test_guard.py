@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from getgan.errors import BundleError
 from getgan.runtime.guard.attributes import measure, quantiles_of
-from getgan.runtime.guard.judge import Guard
+from getgan.runtime.guard.judge import SECOND_LIMIT, Guard
 from getgan.runtime.guard.looks import LOOKS
 from getgan.runtime.guard.statistics import (
     ATTRIBUTES,
@@ -210,7 +210,7 @@ def guard(scans: list[Picture]) -> Guard:
     statistics = statistics_of(scans)
     known = [*scans, *(toned(each, statistics) for each in scans)]
     scores = statistics.score(np.stack([features_of(each) for each in known]))
-    return Guard(replace(statistics, limit=np.array([scores.max() * 1.02], np.float32)))
+    return Guard(replace(statistics, limit=np.array([scores.max() * 1.02 / SECOND_LIMIT], np.float32)))
 
 
 def test_known_pictures_are_ok(guard: Guard, scans: list[Picture]) -> None:
@@ -235,6 +235,53 @@ def test_a_head_upside_down_is_refused_and_said_so(guard: Guard, scans: list[Pic
     verdict = guard.judge(turned, features_of(turned), features_of)
     assert (verdict.kind, verdict.code) == ("refused", "upside-down")
     assert "upside down" in verdict.reason
+
+
+@pytest.mark.parametrize(("second", "kind"), [(0.97, "refused"), (0.85, "unusual")])
+def test_matched_tones_alone_must_lie_well_inside_the_limit(
+    scans: list[Picture], second: float, kind: str
+) -> None:
+    """They make a photo of a baby look like a scan: what is so translated must be known for certain."""
+    statistics = statistics_of(scans)
+    other = np.rint(255.0 * (scan(30) / 255.0) ** 0.4).astype(np.uint8)
+    matched = float(statistics.score(features_of(toned(other, statistics))[None])[0])
+    guard = Guard(replace(statistics, limit=np.array([matched / second], np.float32)))
+    assert guard.judge(other, features_of(other), features_of, explain=False).kind == kind
+    assert second < SECOND_LIMIT or kind == "refused"
+
+
+def test_the_look_that_helps_most_says_why_and_a_poor_one_says_nothing(
+    guard: Guard, scans: list[Picture]
+) -> None:
+    """A head on its side is a little more like a scan upside down; a photo nearly passes some look."""
+    turned = np.ascontiguousarray(np.rot90(scans[1]))
+
+    def reason(*scores: float) -> str:
+        """Of a picture that scores 3, and so much in each of the looks."""
+        answers = iter([3.0, *scores])
+        statistics = guard.statistics
+
+        def look(_: Picture) -> NDArray[np.float64]:
+            away = next(answers, 3.0) * float(statistics.limit[0]) * math.sqrt(float(statistics.variance[0]))
+            return np.asarray(statistics.mean + statistics.deviation * statistics.basis[0] * away)
+
+        return guard.judge(turned, look(turned), look).code
+
+    assert reason(3.0, 0.8, 0.4) == "turned"
+    assert reason(3.0, 0.8) == "upside-down"
+    assert reason(3.0, 0.97, 0.98) == "other"
+
+
+def test_white_text_on_black_is_not_too_dark(guard: Guard) -> None:
+    import cv2
+
+    page = np.zeros((64, 64, 3), np.uint8)
+    for line in range(5):
+        cv2.putText(page, "Report", (2, 12 + 11 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255))
+    assert page.mean() < 0.35 * guard.statistics.brightness.mean()
+    assert guard.judge(page, features_of(page), features_of).code == "other"
+    dim = page // 12
+    assert guard.judge(dim, features_of(dim), features_of).code == "dark"
 
 
 def test_without_time_to_explain_it_is_refused_all_the_same(guard: Guard, scans: list[Picture]) -> None:
