@@ -69,17 +69,18 @@ class ShareLine(StatusLine):
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__(quiet=quiet)
         self._started = time.monotonic()
-        self._what = ""
+        self._step = ""
 
     def __enter__(self) -> ShareLine:
         return self
 
     def share(self, what: str, share: float) -> None:
-        """share: of the whole, 0 to 1."""
+        """share: of the whole, 0 to 1. A new step is shown at once; a step that counts ends in ", COUNT"."""
+        step = what.partition(", ")[0]
         passed = time.monotonic() - self._started
         left = f", {clock(passed / share - passed)} left" if 0.02 < share < 1.0 else ""
-        self.show(f"{100 * share:3.0f} %  {what}{left}", now=what != self._what)
-        self._what = what
+        self.show(f"{100 * share:3.0f} %  {what}{left}", now=step != self._step)
+        self._step = step
 
 
 def clock(seconds: float) -> str:
