@@ -33,7 +33,7 @@ FOLDED = frozenset(
 MAX_FOLDED = 256  # numbers going in, each
 # Names that the house gives to nodes and values, or puts behind theirs.
 _OURS = re.compile(
-    r"(image|face|occlusion|error|extent|features|frames)([._]|$)|.*\.(fp16|fp32|grid|grid_bias)$"
+    r"(image|face|occlusion|error|extent|features|frames|guard)([._]|$)|.*\.(fp16|fp32|grid|grid_bias)$"
 )
 _PLAIN = re.compile(r"[\w./:@+-]{1,120}")
 

@@ -77,7 +77,7 @@ class Result:
     occlusion: NDArray[np.uint8] | None  # (H, W), 255 = hidden, the image's size before its label
     timings: Timings
     verdict: Verdict | None = None  # None: nobody looked, or there was nothing to look at
-    attributes: tuple[float, ...] = ()  # what was measured of it, see ATTRIBUTES; () = nobody looked
+    attributes: tuple[float, ...] = ()  # what was measured of it, see ATTRIBUTES; () = nothing
     card: bool = False  # image is the guard's card
 
 
@@ -101,6 +101,7 @@ class Pipeline:
         self._contract = contract
         self.guard = self.options.guard if guard is not None else "none"
         self._screen: Screen | None = None
+        self._guard = guard if self.options.guard == "refuse" else None  # whose cards are shown
         if guard is not None and self.options.guard != "off":
             self._screen = Screen(guard, session.translate, explain_every)
 
@@ -136,7 +137,7 @@ class Pipeline:
         """Frames of one canvas, all but the flat ones at once."""
         shown = [frame for frame in frames if not frame.fault]
         if not shown:
-            return [_flat_input(frame) for frame in frames]
+            return [self._flat_input(frame) for frame in frames]
         start = time.perf_counter()
         views = [frame.view for frame in shown]
         answers = self._session.translate(np.stack(views) if len(views) > 1 else views[0][None])
@@ -144,9 +145,22 @@ class Pipeline:
         share = Timings(*(seconds / len(shown) for seconds in spans))
         numbers = itertools.count()
         return [
-            _flat_input(frame) if frame.fault else self._result(frame, answers, next(numbers), share)
+            self._flat_input(frame) if frame.fault else self._result(frame, answers, next(numbers), share)
             for frame in frames
         ]
+
+    def _flat_input(self, frame: _Laid) -> Result:
+        """A card where the guard shows cards, or else a fault."""
+        start = time.perf_counter()
+        if self._guard is None:
+            return Result(None, frame.fault, None, Timings(frame.seconds, 0.0, 0.0))
+        verdict = self._guard.blank(lift(frame.view, frame.where, "network"))
+        image = self._card(verdict, frame.where)
+        timings = Timings(frame.seconds, 0.0, time.perf_counter() - start)
+        return Result(image, "", None, timings, verdict, card=True)
+
+    def _card(self, verdict: Verdict, where: Placement) -> NDArray[np.uint8]:
+        return labelled_card(verdict.code, *self._output_sides(where), label=self.options.label)
 
     def _result(self, frame: _Laid, answers: Answers, number: int, share: Timings) -> Result:
         start = time.perf_counter()
@@ -159,8 +173,7 @@ class Pipeline:
         refused = judged is not None and judged.verdict.kind == "refused"
         card = refused and self.options.guard == "refuse"
         if judged is not None and card:
-            height, width = self._output_sides(frame.where)
-            image = labelled_card(judged.verdict.code, height, width, label=self.options.label)
+            image = self._card(judged.verdict, frame.where)
         else:
             fault = answers.faults[number] or _flat(lift(answers.faces[number], frame.where, "network"))
             if not fault:
@@ -198,10 +211,6 @@ def _laid(frame: NDArray[np.uint8], where: Placement) -> _Laid:
     spread = _spread(lift(view, where, "network"))  # without bars
     flat = f"the input is one flat colour (spread {spread:.2f} of 255 levels): nothing to translate"
     return _Laid(where, view, flat if spread < FLAT_INPUT else "", time.perf_counter() - start)
-
-
-def _flat_input(frame: _Laid) -> Result:
-    return Result(None, frame.fault, None, Timings(frame.seconds, 0.0, 0.0))
 
 
 def _flat(image: NDArray[np.uint8]) -> str:

@@ -192,6 +192,33 @@ def test_every_view_shows_the_card(bundle: Path, scans: Path, tmp_path: Path) ->
     assert sorted(p.parent.name for p in (tmp_path / "both").rglob("*.png")) == ["output", "side-by-side"]
 
 
+def test_a_picture_of_one_colour_gets_a_card_and_no_network_run(bundle: Path, tmp_path: Path) -> None:
+    """The probe is off the skin: a sonographer who looks for the face must see why there is none."""
+    write_image(tmp_path / "black.png", np.zeros((BIG, BIG, 3), np.uint8))
+    for view, name in (("output", "b.png"), ("side-by-side", "s.png")):
+        source = tmp_path / "black.png"
+        code, summary, told = summary_of(bundle, source, "-o", tmp_path / name, "--view", view)
+        assert (code, summary["not_face"], summary["refused"]) == (4, 1, 0)
+        assert "no face: black.png: too dark" in told
+    shown = labelled_card("dark", BIG, BIG, label=True)
+    assert np.array_equal(read_image(tmp_path / "b.png"), shown)
+    assert np.array_equal(read_image(tmp_path / "s.png")[:, BIG + GAP :], shown)
+    opened = Bundle.open(bundle)
+    with open_session(opened) as session:
+        counted: Any = Batches(session)
+        frames = [np.full((32, 32, 3), 255, np.uint8), scan(500)]
+        refuse, mark = (
+            Pipeline(counted, opened.manifest.contract, PipelineOptions(guard=mode), guard_of(opened))
+            for mode in ("refuse", "mark")
+        )
+        white, face = refuse.translate(frames)
+        assert counted.given == [1]
+        assert white.card and white.verdict is not None and white.verdict.code == "other"
+        assert white.attributes == () and not face.card
+        # There is no face to put a banner on.
+        assert mark.translate(frames)[0].fault.startswith("the input is one flat colour")
+
+
 def test_mark_shows_the_face_with_a_banner(bundle: Path, scans: Path, tmp_path: Path) -> None:
     for mode in ("mark", "off"):
         for name in ("noise", "scan"):

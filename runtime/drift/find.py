@@ -181,7 +181,7 @@ def _measured(
                 except DataError:
                     failed += 1
                     continue
-                if result.verdict is None:  # one flat colour, or a broken output
+                if result.verdict is None or not result.attributes:  # one flat colour, or a broken output
                     failed += 1
                     continue
                 moment = _moment(Path(source_text), pending.name)

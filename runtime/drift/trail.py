@@ -47,7 +47,9 @@ class Trail:
 
     def add(self, result: Result) -> None:
         """Keep what was measured, if anything was."""
-        if result.verdict is None or (not self.still and time.monotonic() - self._last < EVERY_S):
+        if result.verdict is None or not result.attributes:
+            return
+        if not self.still and time.monotonic() - self._last < EVERY_S:
             return
         self._last = time.monotonic()
         values = tuple(round(v, 4) if abs(v) <= LARGEST else None for v in result.attributes)

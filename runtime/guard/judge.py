@@ -87,6 +87,11 @@ class Guard:
             return Verdict("refused", score, "hidden", HIDDEN)
         return Verdict("refused", score, "other", OTHER)
 
+    def blank(self, view: Picture) -> Verdict:
+        """The verdict on a view of one flat colour, which the network need not see."""
+        code, reason = ("dark", DARK) if self._dark(view) else ("other", OTHER)
+        return Verdict("refused", math.inf, code, reason)
+
     def _dark(self, view: Picture) -> bool:
         bright = float(np.percentile(self.statistics.brightness, BRIGHTEST))
         return float(np.percentile(brightness(view), BRIGHTEST)) < DARK_SHARE * bright
