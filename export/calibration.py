@@ -75,7 +75,7 @@ def calibrate(
         features.append(outputs[FEATURES][0])
         studies.append(shot.study)
         tone.add(view)
-        hidden = float(outputs["occlusion"].mean()) if "occlusion" in outputs else 0.0
+        hidden = float(outputs["occlusion"].mean()) if "occlusion" in outputs else math.nan
         face = image_from_tensor(np.nan_to_num(outputs["face"][0]), contract.range)
         rows.append(measure(view, math.nan, hidden, face))
         if progress is not None:
@@ -90,13 +90,12 @@ def calibrate(
     if not math.isfinite(limit):
         share, limit = 1.0 / (len(scores) + 1), float(scores.max())
     table = np.asarray(rows, np.float64)
-    hidden = float(table[:, ATTRIBUTES.index("hidden")].max())
+    shares = table[:, ATTRIBUTES.index("hidden")]
+    hidden = float(np.max(shares[np.isfinite(shares)], initial=0.0)) or 1.0
     table[~first, ATTRIBUTES.index("score")] = scores / limit  # of the pictures that the fit has not seen
     statistics = replace(statistics, limit=np.array([limit], np.float32), attributes=quantiles_of(table))
     low, high = share_interval(len(scores), int((scores > limit).sum()))
-    return Calibration(
-        statistics, share, low, high, int(first.sum()), len(scores), known, hidden if hidden else 1.0
-    )
+    return Calibration(statistics, share, low, high, int(first.sum()), len(scores), known, hidden)
 
 
 def share_interval(count: int, above: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

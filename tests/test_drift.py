@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ from getgan.runtime.drift import trail as trails
 from getgan.runtime.drift.compare import cliffs_delta, kolmogorov_smirnov
 from getgan.runtime.drift.findings import DAY, Point, findings_of
 from getgan.runtime.drift.trail import HOUR, Trail, read_trail, trail_of
-from getgan.runtime.guard.judge import Verdict
+from getgan.runtime.guard.judge import Guard, Verdict
 from getgan.runtime.guard.load import guard_of
 from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics
 from getgan.runtime.images import write_image
-from getgan.runtime.pipeline import Result, Timings
+from getgan.runtime.pipeline import Pipeline, Result, Timings
+from getgan.runtime.session import open_session
 
 pytestmark = needs_onnxruntime
 
@@ -58,6 +60,25 @@ def test_p_is_uniform_without_a_difference_and_small_with_one() -> None:
     distance, p = kolmogorov_smirnov(rng.normal(2.0, 1.0, 20), rng.normal(size=60))
     assert distance > 0.5 and p == 0.001
     assert kolmogorov_smirnov(np.zeros(9), np.zeros(30)) == pytest.approx((0.0, 1.0))
+
+
+# --- what is measured ----------------------------------------------------------------------------------
+
+
+def test_without_an_occlusion_map_nothing_is_said_of_what_is_hidden(tmp_path: Path) -> None:
+    """The checkpoint's guard was calibrated with its map; most bundles are exported without one."""
+    bundle = Bundle.open(make_guarded(tmp_path / "plain", outputs=("face",)))
+    guard = guard_of(bundle)
+    assert guard is not None
+    attributes = guard.statistics.attributes.copy()
+    attributes[ATTRIBUTES.index("hidden")] = np.linspace(0.6, 0.65, attributes.shape[1])
+    mapped = Guard(replace(guard.statistics, attributes=attributes), 0.65)
+    with open_session(bundle) as session:
+        pipeline = Pipeline(session, bundle.manifest.contract, None, mapped)
+        results = pipeline.translate([scan(500 + number) for number in range(9)])
+    points = [Point(None, str(n), "ok", result.attributes) for n, result in enumerate(results)]
+    names = {finding.name for finding in findings_of(points, mapped.statistics, timed=False)}
+    assert names == set(ATTRIBUTES) - {"hidden"}
 
 
 # --- in words ------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from getgan.runtime.guard.tone import Picture, brightness
 def measure(view: Picture, score: float, hidden: float, face: Picture | None) -> tuple[float, ...]:
     """One number per name of ATTRIBUTES, of the network's view, uint8 (H, W, 3) RGB.
 
-    hidden: the share that the occlusion map says is hidden, 0 without a map. face: what the network made of
+    hidden: the share that the occlusion map says is hidden, NaN without a map. face: what the network made of
     it; None = nothing that is shown, and its attributes are NaN.
     """
     level = brightness(view)

@@ -62,7 +62,7 @@ class Guard:
         """The verdict on a view, uint8 (H, W, 3) RGB, of features (D,).
 
         look: runs the network on another view; once for a picture that is not known at first, some eight
-        times more to explain a refusal. hidden: the share that the occlusion map says is hidden, 0..1.
+        times more to explain a refusal. hidden: the share that the occlusion map says is hidden, 0..1 or NaN.
         """
         score = self._score(features)
         if score <= 1.0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -87,8 +88,8 @@ class Screen:
 
 
 def hidden_share(answers: Answers, number: int) -> float:
-    """The share of a frame that the occlusion map says is hidden, 0..1; 0 without a map."""
-    return 0.0 if answers.occlusion is None else float(answers.occlusion[number].mean()) / 255.0
+    """The share of a frame that the occlusion map says is hidden, 0..1; NaN without a map."""
+    return math.nan if answers.occlusion is None else float(answers.occlusion[number].mean()) / 255.0
 
 
 def _features(answers: Answers, number: int) -> NDArray[np.float32]:
