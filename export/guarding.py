@@ -127,13 +127,17 @@ def calibrated(
 
 
 def calibrate_checkpoint(
-    checkpoint: Checkpoint, frames: Frames, threads: int = 0, progress: Progress | None = None
+    checkpoint: Checkpoint,
+    frames: Frames,
+    threads: int = 0,
+    progress: Progress | None = None,
+    known: Made | None = None,
 ) -> Made:
     """The same for a checkpoint, whose graph is made for it; with the occlusion map if it has one."""
     names = checkpoint.generator().outputs
     graph = export_onnx(checkpoint, outputs=("face", "occlusion") if "occlusion" in names else ("face",))
     with fp32_run(with_features(graph, checkpoint.contract), threads) as run:
-        return calibrated(frames, run, checkpoint.contract, progress)
+        return calibrated(frames, run, checkpoint.contract, progress, known)
 
 
 def guard_the_gate(
@@ -178,11 +182,13 @@ class CalibrationReport(msgspec.Struct, frozen=True):
 def calibrate_and_save(
     path: Path, frames: Frames, threads: int, progress: Callable[[str, float], None]
 ) -> CalibrationReport:
-    """The guard's two files beside a checkpoint, whose SHA-256 they hold."""
+    """The guard's two files beside a checkpoint, whose SHA-256 they hold; compared with what stood there."""
     _check_places(path)
     checkpoint = load_checkpoint(path)
+    before = saved_guard(path, checkpoint.sha256 or "")
     progress("exporting to ONNX", 0.0)
-    made = calibrate_checkpoint(checkpoint, frames, threads, _told(frames, progress))
+    known = before if isinstance(before, Made) else None
+    made = calibrate_checkpoint(checkpoint, frames, threads, _told(frames, progress), known)
     note, file = save_guard(made, path, checkpoint.sha256 or "")
     return CalibrationReport(str(note), str(file), made.record())
 

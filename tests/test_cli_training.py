@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from cli_helpers import getgan, one_line
 
+from getgan.export.guarding import Made, saved_guard
+from getgan.models.checkpoint import load_checkpoint
+
 TINY = [
     "data.size=32",
     "data.count=8",
@@ -38,6 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     done = trained(folder)
     assert done.returncode == 0, done.stderr
+    assert "last.safetensors: guard: refuses 1.00% of scans like its calibration's" in done.stdout
     return folder
 
 
@@ -52,6 +56,13 @@ def test_train_leaves_checkpoints_log_and_samples(run: Path) -> None:
     samples = list((run / "samples").glob("*.png"))
     assert len(samples) == 1
     assert not list(run.rglob("*.tmp"))
+
+
+def test_train_leaves_a_guard_of_the_checkpoint(run: Path) -> None:
+    checkpoint = run / "last.safetensors"
+    found = saved_guard(checkpoint, load_checkpoint(checkpoint).sha256 or "")
+    assert isinstance(found, Made) and found.calibration.tested == 300
+    assert found.about == "rendered scans of 32 px that no training sees"
 
 
 def test_train_json_is_one_object(tmp_path: Path) -> None:

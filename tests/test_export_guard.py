@@ -11,13 +11,14 @@ import numpy as np
 import onnx
 import pytest
 from bundle_helpers import replace_file
+from dicom_helpers import EXPLICIT, element, image, meta, pixels
 from export_helpers import EXAMPLES, checkpoint_of, exported, run_graph, saved
 from onnx import helper
 
 from getgan.commands.calibrating import folder_frames
 from getgan.errors import BundleError, DataError, DeviceError, ExportError, OutputError
 from getgan.export.bundle import ExportOptions, export_bundle
-from getgan.export.calibration import Shot
+from getgan.export.calibration import Shot, _first_half
 from getgan.export.convert import HALF, convert
 from getgan.export.diagnosis import diagnose
 from getgan.export.features import PREFIX, with_features
@@ -25,9 +26,17 @@ from getgan.export.fp16 import node_precisions
 from getgan.export.frames import frames_from_tensors
 from getgan.export.graph import Array, OnnxModel
 from getgan.export.guardgate import GuardGate, Shown
-from getgan.export.guarding import Frames, Made, calibrate_checkpoint, save_guard, saved_guard
+from getgan.export.guarding import (
+    Frames,
+    Made,
+    calibrate_and_save,
+    calibrate_checkpoint,
+    save_guard,
+    saved_guard,
+)
 from getgan.export.record import record_from_json
 from getgan.export.steps import StepRunner
+from getgan.export.verify import verify_bundle
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.load import guard_of
@@ -150,6 +159,24 @@ def test_too_few_pictures_for_one_per_cent_promise_less(made: Made) -> None:
     assert "1.64%" in made.in_words()
 
 
+def test_dicom_studies_are_told_by_their_uid_and_never_split(tmp_path: Path, pictures: list[Array]) -> None:
+    """Frames of one sweep on both sides of the split would make the limit too small, and nobody would see."""
+    for number, picture in enumerate(pictures[:40]):
+        uid = f"1.2.3.{number // 4}".encode()
+        data = element(0x0020000D, b"UI", uid) + image(32, 32) + pixels(picture[:, :, 1].tobytes())
+        (tmp_path / f"{number:02}.dcm").write_bytes(meta(EXPLICIT) + data)
+    found = folder_frames(tmp_path, 0.01)
+    studies = [shot.study for shot in found.shots]
+    assert found.about == "own scans, 40 DICOM files, studies told by StudyInstanceUID"
+    assert [studies.index(study) for study in studies] == [number // 4 * 4 for number in range(40)]
+    assert not any("1.2.3" in study for study in studies)
+    seen = _first_half(studies)
+    assert [len(set(seen[first : first + 4])) for first in range(0, 40, 4)] == [1] * 10
+    assert seen.sum() == 20
+    made = calibrate_checkpoint(checkpoint_of("getgan-1x1"), folder_frames(tmp_path, 0.01), 1)
+    assert made.calibration.studies == 10
+
+
 def test_a_folder_s_studies_are_its_sub_folders(tmp_path: Path, pictures: list[Array]) -> None:
     for number, picture in enumerate(pictures[:6]):
         folder = tmp_path / f"patient {number // 2}"
@@ -199,6 +226,19 @@ def test_a_file_of_the_guard_s_name_that_is_none_is_not_replaced(
     (tmp_path / name).unlink()
     for _ in range(2):  # its own are
         save_guard(made, tmp_path / "net.safetensors", "a" * 64)
+
+
+def test_photos_in_place_of_the_scans_that_were_there_before_are_said(
+    tmp_path: Path, pictures: list[Array]
+) -> None:
+    path = saved(tmp_path, "getgan-1x1")
+    photos = [np.ascontiguousarray(255 - picture[::-1, :, ::-1]) for picture in pictures[:60]]
+
+    def about(shown: list[Array]) -> str:
+        return calibrate_and_save(path, frames(shown), 1, lambda what, share: None).guard.about
+
+    assert about(pictures) == about(pictures) == "rendered scans"
+    assert "% of them are unlike the scans that the checkpoint was calibrated with" in about(photos)
 
 
 # --- the gate ------------------------------------------------------------------------------------------
@@ -278,6 +318,22 @@ def test_a_guard_of_another_network_or_a_damaged_one_is_refused(copied: Path, ma
     replace_file(copied, record.file, b"PK\x03\x04")
     with pytest.raises(BundleError, match="damaged guard"):
         open_session(Bundle.open(copied), threads=2)
+
+
+def test_verify_judges_the_guard_again_and_finds_one_that_lets_all_pass(copied: Path) -> None:
+    checkpoint = EXAMPLES / "getgan-64.safetensors"
+    report = verify_bundle(copied, checkpoint, lambda what, share: None, threads=2)
+    assert report.passed and "600 of them for the limit" in report.guard
+    for verdict in report.verdicts:
+        judged = {score.name: score.verdict for score in verdict.record.guard}
+        assert judged["hand"] == "ok" and judged["hand-upside-down"] == "refused", verdict.name
+    bundle = Bundle.open(copied)
+    guard, record = guard_of(bundle), bundle.manifest.guard
+    assert guard is not None and record is not None
+    blind = replace(guard.statistics, limit=np.array([1e6], np.float32))
+    replace_file(copied, record.file, bytes_from_statistics(blind))
+    with pytest.raises(BundleError, match="the guard would refuse none of"):
+        verify_bundle(copied, checkpoint, lambda what, share: None, threads=2)
 
 
 def test_without_calibration_the_bundle_says_that_it_has_no_guard(tmp_path: Path) -> None:
