@@ -39,9 +39,12 @@ def compare(
         if key in others:
             cycle = max(1, before.settings.pictures // runs[0].setting.batch)
             changes += _changes(runs, others[key], cycle, key[0] in ours, regression, generator)
-    unpaired = [f"{_row(runs[0])}, in A alone" for key, runs in rows.items() if key not in others]
+    gone = {key: f"{_row(runs[0])}, in A alone" for key, runs in rows.items() if key not in others}
+    unpaired = [*gone.values()]
     unpaired += [f"{_row(runs[0])}, in B alone" for key, runs in others.items() if key not in rows]
-    if not changes:
+    # A way that no longer opens, or another one in its place, leaves no figure that could be worse.
+    lost = () if anyway else tuple(row for (name, _), row in gone.items() if name in ours)
+    if not changes and not lost:
         raise UsageError("the reports share no run of the same contestant and setting; measure both alike")
     return Comparison(
         before=_name(before),
@@ -53,6 +56,7 @@ def compare(
         pictures=tuple(_worse_pictures(before, after)),
         notes=tuple(_notes(before, after)),
         unpaired=tuple(unpaired),
+        lost=lost,
     )
 
 

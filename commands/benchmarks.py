@@ -111,7 +111,7 @@ def bench_compare(
     after: Annotated[Path, typer.Argument(metavar="B", help="The newer one.")],
     regression: Annotated[str, typer.Option(help="A figure may get worse by so much.")] = "5%",
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Also reports of other machines, bundles or settings.")
+        bool, typer.Option("--anyway", help="Also other machines, bundles, settings or ways.")
     ] = False,
     json: Json = False,
 ) -> None:

@@ -144,7 +144,22 @@ def test_rows_of_one_report_alone_are_named() -> None:
     found = compare(here, lonely, regression=0.05)
     assert found.unpaired == ("peer, closed loop, batch 1, concurrency 1, in A alone",)
     with pytest.raises(UsageError, match="share no run"):
-        compare(here, msgspec.structs.replace(here, runs=()), regression=0.05)
+        compare(msgspec.structs.replace(here, runs=()), here, regression=0.05)
+
+
+def test_what_ran_before_and_does_not_run_now_is_no_pass() -> None:
+    """A backend that fails to open in B leaves no figure that could be worse."""
+    here = sampled(0)
+    peers = tuple(run for run in here.runs if run.contestant == "peer")
+    for left in (peers, ()):
+        found = compare(here, msgspec.structs.replace(here, runs=left), regression=0.05)
+        assert not found.passed
+        said = found.text().splitlines()[-1]
+        assert said.startswith("REGRESSION: 0 of 0 figures")
+        assert said.endswith("did not run in B: getgan, closed loop, batch 1, concurrency 1")
+    fewer = msgspec.structs.replace(here, settings=msgspec.structs.replace(here.settings, concurrency=(2,)))
+    alone = msgspec.structs.replace(fewer, runs=peers)
+    assert compare(here, alone, regression=0.05, anyway=True).passed  # it was asked for something else
 
 
 def test_a_share_is_read_with_and_without_a_percent_sign() -> None:
