@@ -99,10 +99,8 @@ def rates(report: Report) -> Plot:
     if found and found.rate:
         at = x(found.rate)
         drawing.line([(at, BOTTOM), (at, TOP)], INK, width=1.5, dash="6 3")
-        side = "end" if at > (LEFT + RIGHT) / 2 else "start"
-        drawing.text(
-            at + (-5 if side == "end" else 5), TOP + 10, f"keeps up to {number(found.rate)}/s", anchor=side
-        )
+        # Above the marks: one that lies high would cover it.
+        drawing.text(RIGHT, TOP - 8, f"dashes: keeps up to {number(found.rate)}/s", anchor="end")
     for entry in entries:
         path = [(x(rate), y(value)) for rate, value in zip(offered, columns[entry.name], strict=True)]
         drawing.line(path, entry.colour, width=2, dash=entry.dash or "")

@@ -198,6 +198,12 @@ def marks(svg: str, tag: str = "circle") -> list[ET.Element]:
     return list(ET.fromstring(svg).iter(f"{SVG}{tag}"))
 
 
+def test_the_limit_of_the_rates_stands_where_no_mark_can_cover_it() -> None:
+    (plot,) = (each for each in plots(full_report()) if each.name == "rates")
+    (at,) = re.findall(r'y="([\d.]+)"[^>]*>dashes: keeps up to 54.3/s<', plot.svg)
+    assert float(at) < TOP
+
+
 def test_a_stopped_run_is_hollow_and_a_throttled_one_stands_in_red() -> None:
     report = full_report()
     by_name = {plot.name: plot for plot in plots(report)}
