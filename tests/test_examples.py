@@ -12,6 +12,7 @@ from cli_helpers import getgan
 
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.images import read_image, write_image
+from getgan.runtime.selftest import golden_of
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BUNDLE = EXAMPLES / "getgan-64.getgan"
@@ -28,7 +29,11 @@ def test_it_is_the_export_of_the_shipped_checkpoint() -> None:
 
 @needs_backend
 def test_it_runs(tmp_path: Path) -> None:
-    write_image(tmp_path / "scan.png", sample(240))
+    """With its guard: a face scan comes out as a face, a pattern as none."""
+    write_image(tmp_path / "scan.png", golden_of(Bundle.open(BUNDLE)).input)
     done = getgan("run", BUNDLE, tmp_path / "scan.png", "-o", tmp_path / "face.png")
     assert done.returncode == 0, done.stderr
-    assert read_image(tmp_path / "face.png").shape == (240, 240, 3)
+    assert min(read_image(tmp_path / "face.png").shape[:2]) >= 64
+    write_image(tmp_path / "pattern.png", sample(240))
+    done = getgan("run", BUNDLE, tmp_path / "pattern.png", "-o", tmp_path / "none.png")
+    assert (done.returncode, "no face: pattern.png" in done.stderr) == (4, True)
