@@ -18,6 +18,7 @@ from onnx_helpers import PICTURE, STRING, GraphWriter, endless, huge
 
 from getgan.errors import BundleError, DeviceError
 from getgan.runtime import firstrun
+from getgan.runtime.backends import Candidate
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.child import Ended, run_child
 from getgan.runtime.doctor.files import cache_check
@@ -92,6 +93,15 @@ def test_a_graph_that_does_harm_is_one_line(
     assert "\n" not in str(caught.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 50_000  # kB: none of it is ours
     assert known(cache_home) == []
+
+
+def test_an_engine_may_take_as_long_as_its_gate() -> None:
+    """It compiles its kernels as often as it is opened: what passed must not be refused for that."""
+    from getgan.runtime.engines import gate
+
+    kind = firstrun.kind_of(Candidate("tensorrt", "cuda:0", "fp16"))
+    assert min(firstrun.BUSY_S[kind], firstrun.END_S[kind]) >= gate.END_S
+    assert firstrun.kind_of(Candidate("onnxruntime", "cuda:0", "fp16")) == "cuda"
 
 
 # --- graphs that are known ------------------------------------------------------------------------------
