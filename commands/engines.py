@@ -63,7 +63,7 @@ def build(
         settings=Settings(
             workspace_mb=workspace,
             optimization_level=optimization_level,
-            compute_capabilities=tuple(compute_capability or ()),
+            compute_capabilities=tuple(dict.fromkeys(compute_capability or ())),
             hardware_compatibility=hardware_compatibility,
             version_compatible=version_compatible,
             dla=dla,
@@ -75,7 +75,7 @@ def build(
         record = build_engine(
             Bundle.open(bundle), options, engines, lambda progress: line.show(progress.text())
         )
-    tell(BuildReport(record, engines.folder), json)
+    tell(BuildReport(record, engines.folder, engines.get(record.fingerprint)), json)
     raise typer.Exit(1 if record.gate.verdict == "failed" else 0)
 
 

@@ -142,6 +142,13 @@ def test_what_is_asked_for_and_not_there_is_an_error(rtx: TensorRt, settings: Se
         rtx.build(network(), ONE, settings)
 
 
+def test_a_workspace_that_is_too_small_says_so(rtx: TensorRt) -> None:
+    shipped = Bundle.open(Path(__file__).parents[1] / "examples/getgan-64.getgan")
+    graph = shipped.read(shipped.manifest.variant("fp32").graph)
+    with pytest.raises(DeviceError, match="workspace is too small: name a larger --workspace, or none"):
+        rtx.build(graph, (Profile(1, 64, 64),), Settings(workspace_mb=1))
+
+
 def test_a_name_that_the_library_lacks_is_an_error(rtx: TensorRt) -> None:
     """As SAME_COMPUTE_CAPABILITY in 10.3, or FP16 in 11: never skipped, never another number."""
     with pytest.raises(DeviceError, match=r"has no BuilderFlag\.FP16; there is DEBUG"):
@@ -239,6 +246,9 @@ def test_the_command_says_what_was_built_read_and_not_proven(bundle: Bundle, sto
         (["--size", "64x64"], "wanted --size 32x32 too, that of the golden images", 2),
         (["--size", "33x32"], "found size 33; wanted a multiple of 4", 2),
         (["--size", "big"], "found size 'big'; wanted one like 256 or 320x256", 2),
+        (["--size", "0x32", "--size", "32x32"], "found size 0x32; wanted sides of at least 8", 2),
+        (["--device", "cpu"], "found device 'cpu'; wanted cuda or cuda:N", 2),
+        (["--workspace", "9999999"], "found a workspace of 9,999,999 MB; wanted 0 to 1,048,576", 2),
         (["--batch", "1,x"], "found batch '1,x'; wanted numbers like 1,4,8", 2),
         (["--batch", "0"], "found batch 0; wanted 1 to 256", 2),
         (["--batch", ",".join(map(str, range(1, 99)))], "shapes to build for; wanted 1 to 64", 2),

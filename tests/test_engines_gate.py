@@ -24,10 +24,12 @@ from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import Gpu, Machine, machine
 from getgan.runtime.engines import builder
 from getgan.runtime.engines import rebuild as rebuild_module
+from getgan.runtime.engines.builder import BuildOptions, build_engine
 from getgan.runtime.engines.fingerprint import Fingerprint, Profile, Recipe, Settings
 from getgan.runtime.engines.gate import GateJob, judge, judge_elsewhere
 from getgan.runtime.engines.proof import Layer, layers_from_json, layers_from_log, prove
 from getgan.runtime.engines.rebuild import Rebuild, lost_engine, options_again, rebuild_for_next_start
+from getgan.runtime.engines.report import BuildReport
 from getgan.runtime.engines.store import EngineRecord, EngineStore, Gate
 from getgan.runtime.manifest import Frames
 from getgan.runtime.pixels import tensor_from_images
@@ -238,6 +240,30 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = replace(machine(), gpus=(Gpu(0, NOW.gpu, 8192, NOW.driver, NOW.compute_capability),))
     monkeypatch.setattr(builder, "machine", lambda: found)
     return found
+
+
+@needs_rtx
+def test_the_named_gpu_is_the_one_that_proves_it(tmp_path: Path, with_gpu: Machine) -> None:
+    """No other name may end as "no GPU to prove it on", beside a GPU that is there."""
+    bundle = Bundle.open(two_precisions(tmp_path / "bundle"))
+    plan = builder.plan_build(bundle, BuildOptions(target="tensorrt-rtx", device="cuda"), with_gpu)
+    assert (plan.device, plan.note, plan.fingerprint.place.gpu) == ("cuda:0", "", NOW.gpu)
+    with pytest.raises(DeviceError, match=f"no GPU 9 here: there is cuda:0 .{NOW.gpu}"):
+        builder.plan_build(bundle, BuildOptions(target="tensorrt-rtx", device="cuda:9"), with_gpu)
+
+
+@needs_rtx
+def test_a_build_that_fails_beside_one_that_passed_says_which_stays(
+    tmp_path: Path, with_gpu: Machine
+) -> None:
+    bundle, store = Bundle.open(two_precisions(tmp_path / "bundle")), EngineStore(tmp_path / "engines")
+    options = BuildOptions(target="tensorrt-rtx", sizes=("32x32",))
+    good = build_engine(bundle, options, store, judge=lambda job: Gate("passed", "equal"))
+    assert "\nkept in  " in BuildReport(good, store.folder, store.get(good.fingerprint)).text()
+    bad = build_engine(bundle, options, store, judge=lambda job: Gate("failed", "3 levels"))
+    said = BuildReport(bad, store.folder, store.get(bad.fingerprint)).text()
+    assert f"not kept: the engine of {good.created[:10]}, which passed, stays in {store.folder}" in said
+    assert "never loaded" not in said
 
 
 @needs_rtx

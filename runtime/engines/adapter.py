@@ -40,6 +40,7 @@ _MEANINGS = (
     ("at least one output", "the graph is empty: copy the bundle again"),
     ("external weights", "the graph keeps its weights in another file: export the bundle again"),
     ("Failed to open file", "the graph keeps its weights in another file: export the bundle again"),
+    ("within workspace limit", "its workspace is too small: name a larger --workspace, or none"),
     (
         "no optimization profile has been defined",
         "the graph takes several sizes, and none was named: use --size and --batch",

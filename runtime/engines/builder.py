@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -14,10 +15,10 @@ import msgspec
 from getgan import __version__
 from getgan.errors import DeviceError, UsageError
 from getgan.files import temporary_beside
-from getgan.runtime.backends import Unsuitable
+from getgan.runtime.backends import Candidate, Unsuitable, wanted_gpu
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.child import Ended, run_child
-from getgan.runtime.devices import Machine, machine
+from getgan.runtime.devices import Gpu, Machine, machine
 from getgan.runtime.engines.adapter import INSTALL, MODULES, TITLES, TensorRt
 from getgan.runtime.engines.compile import Job, Outcome
 from getgan.runtime.engines.fingerprint import (
@@ -27,7 +28,6 @@ from getgan.runtime.engines.fingerprint import (
     Place,
     Recipe,
     Settings,
-    gpu_of,
     place_of,
     profiles_of,
 )
@@ -40,6 +40,7 @@ from getgan.runtime.selftest import golden_of
 
 END_S = 6 * 3600.0  # some 10 minutes for one shape were seen on a Jetson, and there may be MAX_PROFILES
 SPARE_MB = 200  # that a build leaves to the others
+MOST_MB = 1 << 20  # of workspace: a terabyte; the libraries count its bytes in 64 bits
 VARIANTS = ("fp16-frames", "fp16", "fp32")  # what "auto" takes, the fastest first
 
 Tell = Callable[[Progress], None]
@@ -64,6 +65,7 @@ class Plan:
 
     fingerprint: Fingerprint
     variant: Variant
+    device: str  # "cuda:0"
     note: str  # why it will not be proven here; "" = it will
     memory: int  # bytes of the graph
 
@@ -99,7 +101,7 @@ def build_engine(
                         sha256=outcome.sha256,
                         flavour=flavour,
                         profiles=recipe.profiles,
-                        device=options.device,
+                        device=plan.device,
                     )
                 )
             record = EngineRecord(
@@ -123,7 +125,10 @@ def build_engine(
 
 def plan_build(bundle: Bundle, options: BuildOptions, this: Machine) -> Plan:
     """What the options mean for this bundle on this machine; nothing is built."""
-    gpu = gpu_of(this, options.device)
+    if options.settings.workspace_mb > MOST_MB:
+        found = f"{options.settings.workspace_mb:,}"
+        raise UsageError(f"found a workspace of {found} MB; wanted 0 to {MOST_MB:,}")
+    device, gpu = _gpu(options.device, this)
     flavour = _flavour(options.target, gpu is not None)
     try:
         library = TensorRt(flavour)
@@ -145,7 +150,7 @@ def plan_build(bundle: Bundle, options: BuildOptions, this: Machine) -> Plan:
     place: Place = place_of(flavour, library.version, None if note else gpu)
     file = bundle.manifest.files[variant.graph]
     recipe = Recipe(file.sha256, variant.name, profiles, options.settings)
-    return Plan(Fingerprint(place, recipe), variant, note, file.bytes)
+    return Plan(Fingerprint(place, recipe), variant, device, note, file.bytes)
 
 
 def places_here() -> tuple[Place, ...]:
@@ -156,6 +161,17 @@ def places_here() -> tuple[Place, ...]:
             version = TensorRt(flavour).version
             found += [place_of(flavour, version, gpu) for gpu in (*machine().gpus, None)]
     return tuple(found)
+
+
+def _gpu(device: str, this: Machine) -> tuple[str, Gpu | None]:
+    """The name in full, and the GPU it names; None on a machine without any, which builds all the same."""
+    if not re.fullmatch(r"cuda(:\d{1,3})?", device):
+        raise UsageError(f"found device {device!r:.40}; wanted cuda or cuda:N")
+    name = "cuda:0" if device == "cuda" else device
+    try:
+        return name, wanted_gpu(Candidate("tensorrt", name, "fp32"), this) if this.gpus else None
+    except Unsuitable as reason:
+        raise DeviceError(str(reason)) from reason
 
 
 def _flavour(target: str, gpu: bool) -> Flavour:

@@ -155,5 +155,7 @@ def _canvases(contract: Contract, size: str) -> tuple[Canvas, ...]:
         return buckets(contract, check_size(int(width), "crop", contract))
     sides = (int(height), int(width))
     for side in sides:
+        if not side:  # which `check_size` takes for the contract's size
+            raise UsageError(f"found size {size}; wanted sides of at least {contract.min_size}")
         check_size(side, "crop", contract)
     return (sides,)

@@ -19,6 +19,7 @@ class BuildReport:
 
     record: EngineRecord
     store: Path
+    kept: EngineRecord | None  # what the store has of this fingerprint now: it, or one that passed before
 
     def text(self) -> str:
         """What was built, what was read of it, and what the gate says."""
@@ -33,13 +34,18 @@ class BuildReport:
                 f"{'equal' if seen.psnr is None else f'{seen.psnr:.1f} dB'}, SSIM {seen.ssim:.4f}"
                 for seen in record.gate.images
             ),
-            f"kept in  {self.store / record.fingerprint.key}",
         ]
+        folder = self.store / record.fingerprint.key
+        stays = self.kept if self.kept != record else None
+        if stays is None:
+            lines.append(f"kept in  {folder}")
+        else:
+            lines.append(f"not kept: the engine of {stays.created[:10]}, which passed, stays in {folder}")
         if record.built_with != record.fingerprint.recipe.settings:
             level, space = record.built_with.optimization_level, record.built_with.workspace_mb
             lines.append(f"note     memory was short: built with {space} MB of workspace, level {level}")
         lines += [f"warning  {warning}" for warning in record.warnings]
-        if not record.passed:
+        if not record.passed and stays is None:
             lines.append("         it is never loaded: an engine runs where it passed its gate")
         return "\n".join(lines)
 
