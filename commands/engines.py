@@ -95,7 +95,8 @@ def engines(
 
     kept = EngineStore(store)
     removed = kept.remove_old(places_here()) if remove_old else ()
-    tell(StoreReport(kept.folder, kept.records(), removed), json)
+    records = kept.records()
+    tell(StoreReport(kept.folder, records, tuple(map(kept.fault, records)), removed), json)
 
 
 def _batches(text: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cli_helpers import getgan
 from engine_helpers import GRAPH, PLACE, record_of
 
 from getgan.errors import DeviceError, OutputError
@@ -191,6 +192,24 @@ def test_bytes_that_are_not_the_proven_ones_are_never_handed_out(
     harm(plan_of(store, record))
     with pytest.raises(DeviceError, match="getgan build BUNDLE"):
         store.read(record)
+
+
+@pytest.mark.parametrize("harm", [truncate, flip, swap, lose, link])
+def test_the_list_and_the_doctor_see_a_damaged_engine(
+    store: EngineStore, harm: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "passed" after a copy that was cut off would send somebody into the ultrasound room with it."""
+    record = record_of(PLAN)
+    store.put(record, PLAN)
+    assert store.fault(record) == ""
+    harm(plan_of(store, record))
+    listed = getgan("engines", "--store", store.folder)
+    assert listed.returncode == 0 and "  damaged  " in listed.stdout and "passed" not in listed.stdout
+    assert f"{plan_of(store, record)}" in listed.stdout and "getgan build BUNDLE" in listed.stdout
+    monkeypatch.setattr("getgan.runtime.engines.fingerprint.cuda_version", lambda: PLACE.cuda)
+    monkeypatch.setattr("getgan.runtime.engines.fingerprint.platform.machine", lambda: "aarch64")
+    check = engines_check(gpu_machine(PLACE.driver), store)
+    assert check.status == "warn" and check.found.startswith("1 of 1 cannot run: ")
 
 
 @pytest.mark.parametrize("harm", [truncate, flip, empty, lose, link, pipe, share])

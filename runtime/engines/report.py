@@ -60,23 +60,30 @@ class StoreReport:
 
     store: Path
     records: tuple[EngineRecord, ...]
+    faults: tuple[str, ...]  # of each one's file, "" = none: a copy may have been cut off since it passed
     removed: tuple[EngineRecord, ...] = ()
 
     def text(self) -> str:
         """A line or two for each engine."""
         lines = [f"removed  {_what(record.fingerprint)}" for record in self.removed]
         lines.append(f"{self.store}: {len(self.records)} engines" + (":" if self.records else ""))
-        for record in self.records:
+        for record, fault in zip(self.records, self.faults, strict=True):
+            state = "damaged" if fault else record.gate.verdict
             lines += [
-                f"  {record.fingerprint.key[:12]}  {record.gate.verdict:10}  {_what(record.fingerprint)}",
+                f"  {record.fingerprint.key[:12]}  {state:10}  {_what(record.fingerprint)}",
                 f"      {_size(record)}, {record.created[:10]}, {_where(record.fingerprint)}",
-                f"      {record.proof.text()}; {record.gate.why}",
+                f"      {fault or f'{record.proof.text()}; {record.gate.why}'}",
             ]
         return "\n".join(lines)
 
     def to_json(self) -> str:
         """The records."""
-        found = {"store": str(self.store), "engines": self.records, "removed": self.removed}
+        found = {
+            "store": str(self.store),
+            "engines": self.records,
+            "faults": self.faults,
+            "removed": self.removed,
+        }
         return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
 
 

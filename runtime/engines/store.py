@@ -127,9 +127,15 @@ class EngineStore:
         """
         if not record.passed:
             raise DeviceError(f"{self._plan(record)} {record.state}; an engine runs once it passed")
-        path = self._plan(record)
-        self._check(path.parent)
-        return read_engine(path, record.bytes, record.sha256)
+        return self._read(record)
+
+    def fault(self, record: EngineRecord) -> str:
+        """What is wrong with the engine's file, whatever its verdict; "" = it is the one that was built."""
+        try:
+            self._read(record)
+        except DeviceError as error:
+            return str(error)
+        return ""
 
     def put(self, record: EngineRecord, plan: bytes) -> bool:
         """Keep an engine; False = one of the same fingerprint that passed stays, since this one did not.
@@ -227,6 +233,11 @@ class EngineStore:
                 rule = f"{self.folder} holds {MAX_ENGINES} engines, the most it takes"
                 raise OutputError(f"{rule}: getgan engines --remove-old")
         return folder
+
+    def _read(self, record: EngineRecord) -> bytes:
+        path = self._plan(record)
+        self._check(path.parent)
+        return read_engine(path, record.bytes, record.sha256)
 
     def _plan(self, record: EngineRecord) -> Path:
         return self.folder / record.fingerprint.key / f"{record.sha256}.plan"
