@@ -22,6 +22,10 @@ from getgan.runtime.manifest import Precision, Variant
 Open = Callable[[], Contender]
 
 
+class GateFailed(DeviceError):
+    """An engine that was built here and does not give the right pictures."""
+
+
 @dataclass
 class Ways:
     """All of them, for one bundle on one GPU."""
@@ -57,6 +61,8 @@ class Ways:
                 flavour, variant.name, self.batches, (f"{width}x{height}",), device=self.device
             )
             record = build_engine(self.bundle, asked, store)
+            if record.gate.verdict == "failed":
+                raise GateFailed(f"failed its gate: {record.gate.why}")
             if not record.passed:
                 raise DeviceError(f"{record.gate.verdict}: {record.gate.why}")
             self.plans[name] = store.folder / record.fingerprint.key / f"{record.sha256}.plan"

@@ -196,7 +196,7 @@ def bench_gpu(
     batch: Annotated[str, typer.Option(help="Batches, like 1,4,16.")] = "1,16",
     size: Annotated[int, typer.Option(help="Pixels of the untrained network.", min=1)] = 256,
     ngf: Annotated[int, typer.Option(help="Width of the untrained network.", min=1)] = 64,
-    blocks: Annotated[int, typer.Option(help="Rounds of 20 calls of each way.", min=1)] = 20,
+    blocks: Annotated[int, typer.Option(help="Rounds of 20 calls of each way.", min=1)] = 34,
     device: Annotated[str, typer.Option(help="cuda:N.")] = "cuda:0",
     json: Json = False,
 ) -> None:

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from backend_helpers import needs_onnxruntime
 from bundle_helpers import make_bundle, network, sample
+from engine_helpers import needs_rtx
 
-from getgan.benchmarks.gpu_check import batches_from
+from getgan.benchmarks.gpu_check import GpuOptions, batches_from
 from getgan.benchmarks.gpu_contenders import Contender, EngineContender, Frames, TorchContender, torch_name
 from getgan.benchmarks.gpu_limits import operations, seconds_from_trtexec, trtexec_seconds
 from getgan.benchmarks.gpu_measure import BLOCK, measure
 from getgan.benchmarks.gpu_report import GpuReport, Way
-from getgan.benchmarks.gpu_ways import Ways
+from getgan.benchmarks.gpu_ways import GateFailed, Ways
+from getgan.benchmarks.percentiles import WANTED
 from getgan.benchmarks.untrained import write_untrained
 from getgan.errors import DeviceError, UsageError
 from getgan.export.reference import PyTorchReference
@@ -27,6 +29,7 @@ from getgan.runtime.backends import Candidate, Unsuitable
 from getgan.runtime.backends.onnxruntime import OnnxRuntime
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import Gpu, machine
+from getgan.runtime.engines import builder
 from getgan.runtime.firstrun import graph_of
 from getgan.runtime.manifest import Precision
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
@@ -106,6 +109,8 @@ def test_ways_are_judged_by_the_golden_picture_and_measured_in_turn(bundle: Bund
     assert (broken.unavailable, broken.p50) == ("is broken", None)
     assert report_of(ours, broken).passed
     assert not report_of(ours, wrong).passed
+    kept = Way("tensorrt fp16", 0, unavailable="failed its gate: 3 levels", wrong="its gate failed")
+    assert not report_of(ours, kept).passed
     assert not report_of(broken, Way("pytorch fp32 eager", 1)).passed  # nothing of ours ran
     for each in contenders:
         each.close()
@@ -230,6 +235,24 @@ def test_every_way_says_why_it_does_not_run_here(bundle: Bundle, tmp_path: Path)
     for name in ("tensorrt fp16", "onnxruntime cuda fp16", "pytorch fp16 channels_last torch.compile"):
         with pytest.raises((Unsuitable, DeviceError)):
             found[name]()
+
+
+@needs_rtx
+@needs_no_gpu
+def test_an_engine_that_fails_its_gate_is_no_missing_library(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build is real; the GPU that would prove it is a name, so its gate's process finds none."""
+    with_gpu = replace(machine(), gpus=(GPU,))
+    monkeypatch.setattr(builder, "machine", lambda: with_gpu)
+    height, width = golden_of(bundle).input.shape[:2]
+    every = Ways(bundle, None, "cuda:0", with_gpu, (height, width), (1,), tmp_path)
+    with pytest.raises(GateFailed, match="failed its gate: "):
+        dict(every.all())["tensorrt-rtx fp32"]()
+
+
+def test_a_p99_has_the_calls_that_it_wants() -> None:
+    assert GpuOptions().blocks * BLOCK >= WANTED["p99"]
 
 
 def test_batches() -> None:
