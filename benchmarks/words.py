@@ -17,6 +17,8 @@ from getgan.benchmarks.schema import (
 )
 from getgan.benchmarks.validity import in_words
 
+SLOPE_S = 60.0  # 0.1 MB in a soak of 5 s would be told as 72 MB an hour
+
 
 def text_of(report: Report) -> str:
     """For people."""
@@ -195,6 +197,8 @@ def _memory(report: Report) -> Iterator[str]:
         if run.setting.kind == "soak":
             for growth in run.growth:
                 slope = "-" if growth.mb_per_hour is None else f"{growth.mb_per_hour:+.1f} MB an hour"
+                if run.seconds < SLOPE_S:
+                    slope = f"none under {SLOPE_S:.0f} s"
                 ends = f"from {growth.first_mb:.0f} to {growth.last_mb:.0f} MB, peak {growth.peak_mb:.0f}"
                 yield f"soak of {run.seconds:.0f} s, {growth.what} memory: {ends}; line through all: {slope}"
 

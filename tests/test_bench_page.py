@@ -19,6 +19,7 @@ from getgan.benchmarks.reportfile import write_report
 from getgan.benchmarks.schema import (
     Contestant,
     Flag,
+    Growth,
     Quality,
     RateSearch,
     Reading,
@@ -32,6 +33,7 @@ from getgan.benchmarks.schema import (
 from getgan.benchmarks.svg import BOTTOM, COLOURS, TOP, WIDTH, Scale, labels, number
 from getgan.benchmarks.timeline import throttled
 from getgan.benchmarks.webpage import html_from_report, write_page
+from getgan.benchmarks.words import text_of
 from getgan.errors import DataError, OutputError
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -196,6 +198,17 @@ def test_the_worst_latency_stays_in_the_plots() -> None:
 
 def marks(svg: str, tag: str = "circle") -> list[ET.Element]:
     return list(ET.fromstring(svg).iter(f"{SVG}{tag}"))
+
+
+@pytest.mark.parametrize(("seconds", "slope"), [(5.0, "none under 60 s"), (60.0, "+72.0 MB an hour")])
+def test_a_short_soak_tells_no_growth_an_hour(seconds: float, slope: str) -> None:
+    report = make_report()
+    grown = (Growth("host", 167.0, 167.1, 167.1, 72.0),)
+    soak = msgspec.structs.replace(
+        report.runs[0], setting=Setting("soak", 1, 1), seconds=seconds, growth=grown
+    )
+    said = text_of(msgspec.structs.replace(report, runs=(*report.runs, soak)))
+    assert f"soak of {seconds:.0f} s, host memory: " in said and f"line through all: {slope}" in said
 
 
 def test_the_limit_of_the_rates_stands_where_no_mark_can_cover_it() -> None:
