@@ -15,6 +15,7 @@ from backend_helpers import INSTALLED, needs_backend
 from bundle_helpers import make_bundle, sample
 from engine_helpers import PLACE, needs_rtx, record_of, two_precisions
 from frame_helpers import mjpeg_server
+from guard_helpers import make_guarded, scan
 from numpy.typing import NDArray
 
 from getgan.errors import DeviceError
@@ -31,7 +32,7 @@ from getgan.runtime.engines.proof import Layer, layers_from_json, layers_from_lo
 from getgan.runtime.engines.rebuild import Rebuild, lost_engine, options_again, rebuild_for_next_start
 from getgan.runtime.engines.report import BuildReport
 from getgan.runtime.engines.store import EngineRecord, EngineStore, Gate
-from getgan.runtime.manifest import Frames
+from getgan.runtime.manifest import FEATURES, Frames
 from getgan.runtime.pixels import tensor_from_images
 from getgan.runtime.run import RunOptions, run_bundle
 from getgan.runtime.session import BundleSession, open_session
@@ -44,7 +45,8 @@ def cpu_engine(bundle: Bundle, name: str = "fp32") -> Engine:
     manifest = bundle.manifest
     candidate = Candidate(INSTALLED[0], "cpu", "fp32")
     file = manifest.variant(name).graph
-    graph = Graph(lambda: bundle.read(file), "fp32", manifest.input, manifest.outputs)
+    outputs = manifest.outputs_of(manifest.variant(name))
+    graph = Graph(lambda: bundle.read(file), "fp32", manifest.input, outputs)
     return backend_of(candidate).open(graph, candidate, 1)
 
 
@@ -103,6 +105,31 @@ def test_an_engine_that_is_wrong_in_a_batch_only_fails(tmp_path: Path) -> None:
     variant = bundle.manifest.variant("fp32")
     assert judge(bundle, variant, Wrong(bundle), BOTH[:1]).verdict == "passed"
     assert judge(bundle, variant, Wrong(bundle), BOTH).verdict == "failed"
+
+
+@needs_backend
+def test_an_engine_by_whose_features_the_guard_lets_nonsense_pass_fails(tmp_path: Path) -> None:
+    """Its faces are right; its features, alone or in a batch, are always those of a scan."""
+    bundle = Bundle.open(make_guarded(tmp_path / "bundle"))
+    variant, right = bundle.manifest.variant("fp32"), cpu_engine(bundle)
+    gate = judge(bundle, variant, right, BOTH)
+    assert gate.verdict == "passed" and "the guard refuses what it must" in gate.why
+    known = right.infer(tensor_from_images([scan(500)]))[FEATURES]
+
+    class Deaf(Spoiled):
+        def __init__(self, batch: int) -> None:
+            super().__init__(bundle)
+            self._batch = batch
+
+        def infer(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+            found = self._right.infer(images)
+            if len(images) != self._batch:
+                return found
+            return {**found, FEATURES: np.repeat(known, len(images), axis=0)}
+
+    for batch in (1, 3):
+        gate = judge(bundle, variant, Deaf(batch), BOTH)
+        assert gate.verdict == "failed" and "lets a picture pass" in gate.why
 
 
 @needs_backend

@@ -137,7 +137,7 @@ def plan_build(bundle: Bundle, options: BuildOptions, this: Machine) -> Plan:
     variant = _variant(bundle, options.variant)
     profiles = profiles_of(bundle.manifest.contract, options.sizes, options.batches)
     golden = [golden_of(bundle, index) for index in range(len(bundle.manifest.golden))]
-    if not all(batches_for(pair, profiles) for pair in golden):
+    if not all(batches_for(pair.input, profiles) for pair in golden):
         height, width = golden[0].input.shape[:2]
         wanted = f"--size {width}x{height} too, that of the golden images"
         raise UsageError(f"found shapes that no golden image has, so nothing proves them; wanted {wanted}")

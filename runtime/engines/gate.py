@@ -29,7 +29,7 @@ from getgan.runtime.engines.store import Gate, GoldenFigures, read_engine
 from getgan.runtime.geometry import resize
 from getgan.runtime.manifest import Frames, Record, Variant
 from getgan.runtime.quality import difference, limits_elsewhere, missed
-from getgan.runtime.selftest import GoldenPair, golden_of, self_test
+from getgan.runtime.selftest import GoldenPair, golden_of, nonsense_of, refuses, self_test
 
 END_S = 600.0  # TensorRT-RTX compiles its kernels for each shape when it first runs
 
@@ -68,6 +68,7 @@ def judge(
 ) -> Gate:
     """Translate each golden image in every batch that the engine has for its size, and what else it takes.
 
+    Of a bundle with a guard, the picture that it must refuse is shown in every batch too.
     No golden image has the other shapes: there the first one is resized, and `reference` (the bundle on the
     CPU) says what is right. Without it they are not judged, and the verdict says so.
     """
@@ -75,20 +76,27 @@ def judge(
     pairs = [golden_of(bundle, index) for index in range(len(bundle.manifest.golden))]
     sizes = {pair.input.shape[:2] for pair in pairs}
     others = [shape for shape in profiles if (shape.height, shape.width) not in sizes]
+    nonsense = nonsense_of(bundle)
+    nonsense_batches = () if nonsense is None else batches_for(nonsense.picture, profiles)
     try:
         for pair in pairs:
-            batches = batches_for(pair, profiles)
+            batches = batches_for(pair.input, profiles)
             if not batches:
                 size = f"{pair.input.shape[1]}x{pair.input.shape[0]}"
                 return Gate("failed", f"it takes no golden image ({size}), so nothing tells what it gives")
             for batch in batches:
                 found = self_test(_Batched(engine, batch), pair, variant)[1]
             figures.append(_figures(pair.name, found.max_levels, found.psnr, found.ssim))
+        if nonsense is not None:
+            for batch in nonsense_batches:
+                refuses(_Batched(engine, batch), nonsense)
         if reference is not None:
             figures += [_compared(engine, shape, pairs[0], variant, reference) for shape in others]
     except (GetganError, Unsuitable) as error:
         return Gate("failed", str(error), tuple(figures))
     why = f"{len(pairs)} golden images come out as the exporter's"
+    if nonsense_batches:
+        why += ", the guard refuses what it must"
     if others and reference is None:
         why += f"; {len(others)} other shapes are not judged: no backend runs on this CPU to compare with"
     elif others:
@@ -114,10 +122,9 @@ def _figures(name: str, max_levels: int, psnr: float, ssim: float) -> GoldenFigu
     return GoldenFigures(name, max_levels, None if math.isinf(psnr) else psnr, ssim)
 
 
-def batches_for(pair: GoldenPair, profiles: tuple[Profile, ...]) -> tuple[int, ...]:
-    """The batches that an engine has for pictures of this size, the smallest first."""
-    size = pair.input.shape[:2]
-    return tuple(sorted({p.batch for p in profiles if (p.height, p.width) == size}))
+def batches_for(picture: NDArray[np.uint8], profiles: tuple[Profile, ...]) -> tuple[int, ...]:
+    """The batches that an engine has for pictures of this one's size, the smallest first."""
+    return tuple(sorted({p.batch for p in profiles if (p.height, p.width) == picture.shape[:2]}))
 
 
 class _Batched:
