@@ -46,15 +46,20 @@ def with_features(model: OnnxModel, contract: Contract) -> OnnxModel:
     value, channels = bottleneck(proto, contract.size)
     graph = proto.graph
     axes = numpy_helper.from_array(np.array([2, 3], np.int64), f"{PREFIX}axes")
-    graph.initializer.append(axes)
+    ones = numpy_helper.from_array(np.ones((channels, 1, 1, 1), np.float32), f"{PREFIX}ones")
+    graph.initializer.extend([axes, ones])
 
     def node(kind: str, name: str, *inputs: str, **attributes: Any) -> str:
         graph.node.append(helper.make_node(kind, list(inputs), [name], name, **attributes))
         return name
 
-    mean = node("ReduceMean", f"{PREFIX}mean", value, axes.name, keepdims=0)
-    kept = node("ReduceMean", f"{PREFIX}center", value, axes.name, keepdims=1)
-    away = node("Sub", f"{PREFIX}away", value, kept)
+    # Each channel times 1, as a convolution. OpenVINO keeps in FP32 what lies between an output and the last
+    # convolutions before it: without this one every addition and norm of the residual trunk, 5 % of the time
+    # of a bf16 network of 256 px (ngf 64). With it less than can be measured.
+    tap = node("Conv", f"{PREFIX}tap", value, ones.name, group=channels)
+    mean = node("ReduceMean", f"{PREFIX}mean", tap, axes.name, keepdims=0)
+    kept = node("ReduceMean", f"{PREFIX}center", tap, axes.name, keepdims=1)
+    away = node("Sub", f"{PREFIX}away", tap, kept)
     square = node("Mul", f"{PREFIX}square", away, away)
     variance = node("ReduceMean", f"{PREFIX}variance", square, axes.name, keepdims=0)
     deviation = node("Sqrt", f"{PREFIX}deviation", variance)
