@@ -67,6 +67,7 @@ bench.command("compare")(benchmarks.bench_compare)
 bench.command("runtime")(benchmarks.bench_runtime)
 bench.command("train")(benchmarks.bench_train)
 bench.command("recognise")(benchmarks.bench_recognise)
+bench.command("guard")(benchmarks.bench_guard)
 bench.command("gpu")(benchmarks.bench_gpu)
 app.command("help")(manual.print_page)
 

@@ -1,4 +1,4 @@
-"""bench run, bench page, bench compare, bench runtime, bench train."""
+"""bench run, page, compare, runtime, train, recognise, guard, gpu."""
 
 from __future__ import annotations
 
@@ -183,6 +183,28 @@ def bench_recognise(
 
     with ShareLine(quiet=json) as line:
         report = measure_recognition(size, rounds, line.share)
+    tell(report, json)
+
+
+def bench_guard(
+    path: Annotated[Path, typer.Argument(metavar="BUNDLE-or-CHECKPOINT", help="What has the guard.")],
+    draws: Annotated[int, typer.Option(help="Calibrations, each of other scans.", min=1)] = 5,
+    scans: Annotated[int, typer.Option(help="Rendered scans of each calibration.", min=40)] = 600,
+    rounds: Annotated[int, typer.Option(help="Of the features' cost; 0 = not measured.", min=0)] = 20,
+    threads: Threads = 0,
+    json: Json = False,
+) -> None:
+    """Which pictures a guard refuses, over several calibrations; AUROC, false alarms, what it costs."""
+    with imports("export", "train", "dicom"):
+        from getgan.benchmarks.guard import GuardOptions, measure_guard
+        from getgan.clinic.examples import example_frames
+        from getgan.runtime.console import ShareLine
+
+    options = GuardOptions(
+        path, draws, scans, rounds=rounds, threads=threads, others=tuple(example_frames())
+    )
+    with ShareLine(quiet=json) as line:
+        report = measure_guard(options, line.share)
     tell(report, json)
 
 
