@@ -57,7 +57,9 @@ def measure_guard(options: GuardOptions, progress: Progress) -> GuardReport:
     threads = options.threads or available_cores()
     found: dict[str, list[Scores]] = {}
     groups: dict[str, str] = {}
-    checkpoint = None if options.path.is_dir() or options.path.suffix == SUFFIX else load_checkpoint(options.path)
+    checkpoint = (
+        None if options.path.is_dir() or options.path.suffix == SUFFIX else load_checkpoint(options.path)
+    )
     with _running(options.path, checkpoint, threads) as (what, contract, run, back):
         scene = SceneConfig(size=contract.size)
         for draw in range(options.draws):

@@ -1,10 +1,11 @@
-"""What the guard's features cost: the same network with and without them, in turn, in each way of this CPU."""
+"""What the guard's features cost: a network with and without them, in turn, in each way of this CPU."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -77,7 +78,7 @@ def _cost(name: str, checkpoint: Checkpoint, way: Candidate, rounds: int, thread
             library.check(way, machine())
             engines: list[Engine] = []
             for model in (plain, with_features(plain, checkpoint.contract)):
-                graph = Graph(lambda model=model: model.data, way.precision, INPUT, model.outputs)
+                graph = Graph(partial(getattr, model, "data"), way.precision, INPUT, model.outputs)
                 engines.append(stack.enter_context(closing(library.open(graph, way, threads))))
         except Unsuitable as reason:
             return Cost(name, said, unavailable=str(reason))

@@ -1,4 +1,4 @@
-"""What is shown to a guard by its benchmark: unseen scans, the same spoiled in many ways, and other pictures."""
+"""What is shown to a guard by its benchmark: scans, the same spoiled in many ways, and other pictures."""
 
 from __future__ import annotations
 

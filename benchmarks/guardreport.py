@@ -1,4 +1,4 @@
-"""What a guard's benchmark found: per kind of picture its verdicts, and how well each score tells it apart."""
+"""What a guard's benchmark found: verdicts by kind of picture, and how well each score tells."""
 
 from __future__ import annotations
 
@@ -77,8 +77,9 @@ class GuardReport(msgspec.Struct, frozen=True):
         alarms, count = sum(self.false_alarms), self.unseen * self.draws
         lines = [
             f"{self.network}; {self.draws} calibrations of {self.scans} scans, mean (lowest-highest)",
-            f"false alarms: {alarms} of {count} unseen scans ({alarms / count:.2%}; promised {self.share:.2%}: "
-            f"{low} to {high} with {CONFIDENCE:.0%}), by calibration {', '.join(map(str, self.false_alarms))}",
+            f"false alarms: {alarms} of {count} unseen scans ({alarms / count:.2%}; promised "
+            f"{self.share:.2%}, so {low} to {high} with {CONFIDENCE:.0%}), by calibration "
+            f"{', '.join(map(str, self.false_alarms))}",
             "",
             "| shown | group | ok | unusual | refused | AUROC | passes at 95 % recall | AUROC of energy "
             "| AUROC of cycle error |",
@@ -150,9 +151,7 @@ def binomial_band(count: int, share: float) -> tuple[int, int]:
     while total < 1.0 - tail and number < count:
         number += 1
         logarithm = math.lgamma(count + 1) - math.lgamma(number + 1) - math.lgamma(count - number + 1)
-        total += math.exp(
-            logarithm + number * math.log(share) + (count - number) * math.log1p(-share)
-        )
+        total += math.exp(logarithm + number * math.log(share) + (count - number) * math.log1p(-share))
         if low < 0 and total > tail:
             low = number
     return low, number

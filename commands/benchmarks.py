@@ -190,6 +190,8 @@ def bench_guard(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE-or-CHECKPOINT", help="What has the guard.")],
     draws: Annotated[int, typer.Option(help="Calibrations, each of other scans.", min=1)] = 5,
     scans: Annotated[int, typer.Option(help="Rendered scans of each calibration.", min=40)] = 600,
+    unseen: Annotated[int, typer.Option(help="Scans of each draw that are to pass.", min=1)] = 300,
+    pictures: Annotated[int, typer.Option(help="Pictures of each other kind in each draw.", min=1)] = 40,
     rounds: Annotated[int, typer.Option(help="Of the features' cost; 0 = not measured.", min=0)] = 20,
     threads: Threads = 0,
     json: Json = False,
@@ -201,7 +203,14 @@ def bench_guard(
         from getgan.runtime.console import ShareLine
 
     options = GuardOptions(
-        path, draws, scans, rounds=rounds, threads=threads, others=tuple(example_frames())
+        path,
+        draws,
+        scans,
+        unseen,
+        pictures,
+        rounds=rounds,
+        threads=threads,
+        others=tuple(example_frames()),
     )
     with ShareLine(quiet=json) as line:
         report = measure_guard(options, line.share)
