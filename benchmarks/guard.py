@@ -61,22 +61,11 @@ def measure_guard(options: GuardOptions, progress: Progress) -> GuardReport:
         None if options.path.is_dir() or options.path.suffix == SUFFIX else load_checkpoint(options.path)
     )
     with _running(options.path, checkpoint, threads) as (what, contract, run, back):
-        scene = SceneConfig(size=contract.size)
         for draw in range(options.draws):
-            progress(f"calibration {draw + 1} of {options.draws}", 0.9 * draw / options.draws)
-            first = FIRST_CALIBRATED + options.scans * draw
-            shots = (Shot(scan(scene, first + number)) for number in range(options.scans))
-            calibration = calibrate(shots, run, contract, options.share)
-            progress(f"pictures {draw + 1} of {options.draws}", 0.9 * (draw + 0.6) / options.draws)
-            first = FIRST_CALIBRATED + 200_000 + options.unseen * draw
-            unseen = tuple(scan(scene, first + number) for number in range(options.unseen))
-            palette = calibration.statistics.palette
-            kinds = [Shown("unseen scans", "scan", unseen)]
-            kinds += shown(scene, options.others, palette, options.pictures, draw)
-            for each in kinds:
-                scores = _judged(each.pictures, calibration, contract, run, back)
-                found.setdefault(each.name, []).append(scores)
-                groups[each.name] = each.group
+            progress(f"draw {draw + 1} of {options.draws}", 0.9 * draw / options.draws)
+            for kind, scores in _drawn(options, draw, contract, run, back):
+                found.setdefault(kind.name, []).append(scores)
+                groups[kind.name] = kind.group
     costs: tuple[Cost, ...] = ()
     if options.rounds:
         progress("the cost of the features", 0.9)
@@ -135,6 +124,22 @@ def _run_of(session: Session, contract: Contract) -> Run:
         return found
 
     return run
+
+
+def _drawn(
+    options: GuardOptions, draw: int, contract: Contract, run: Run, back: Run | None
+) -> Iterator[tuple[Shown, Scores]]:
+    """One calibration, and what it says of every kind of picture, the unseen scans first."""
+    scene = SceneConfig(size=contract.size)
+    first = FIRST_CALIBRATED + options.scans * draw
+    shots = (Shot(scan(scene, first + number)) for number in range(options.scans))
+    calibration = calibrate(shots, run, contract, options.share)
+    first = FIRST_CALIBRATED + 200_000 + options.unseen * draw
+    unseen = tuple(scan(scene, first + number) for number in range(options.unseen))
+    palette = calibration.statistics.palette
+    known = Shown("unseen scans", "scan", unseen)
+    for kind in (known, *shown(scene, options.others, palette, options.pictures, draw)):
+        yield kind, _judged(kind.pictures, calibration, contract, run, back)
 
 
 def _judged(
