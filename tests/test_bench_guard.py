@@ -38,7 +38,7 @@ def test_each_kind_has_so_many_pictures_and_another_draw_has_others() -> None:
     )
     assert np.array_equal(flipped[::-1], mirrored[:, ::-1])
     levels = [np.sort(brightness(picture), axis=None) for picture in (hidden, mirrored)]
-    assert np.array_equal(*levels) and not np.array_equal(hidden, mirrored)
+    assert np.array_equal(levels[0], levels[1]) and not np.array_equal(hidden, mirrored)
     other = next(shown(scene, [], palette, 1, 1)).pictures[0]
     assert not np.array_equal(other, mirrored)
 
