@@ -106,7 +106,10 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
             ["engines", "--store", out / "engines", "--remove-old"],
         ],
         "export": [["export", CHECKPOINT, "-o", exported, "--occlusion"], ["verify", exported, CHECKPOINT]],
-        "train": [["train", "-o", out / "train", *SMALL]],
+        "train": [
+            ["train", "-o", out / "train", "--no-guard", *SMALL],
+            ["calibrate", out / "train" / "last.safetensors", "--faces", "40"],
+        ],
         "evaluate": [["evaluate", CHECKPOINT, "-o", out / "page", "--scenes", "4", "--seeds", "0"]],
         "demo": [["demo", CHECKPOINT, "-o", out / "demo"]],
         "bench": [

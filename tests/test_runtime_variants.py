@@ -66,6 +66,7 @@ def test_the_doctor_tries_each(tmp_path: Path) -> None:
     head, *found = doctor_backends.bundle_checks(tmp_path / "b", ways, 1)
     assert head.status == "ok"
     assert [(check.name, check.status) for check in found] == [
+        ("guard", "warn"),  # this bundle has none
         ("bundle on onnxruntime cpu fp32", "ok"),
         ("bundle on onnxruntime cpu light", "ok"),
         ("bundle on openvino cpu bf16", "none"),
