@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from getgan.errors import BundleError
+from getgan.export.calibration import hidden_limit
 from getgan.runtime.guard.attributes import measure, quantiles_of
 from getgan.runtime.guard.judge import SECOND_LIMIT, Guard
 from getgan.runtime.guard.looks import LOOKS
@@ -361,3 +362,10 @@ def test_text_over_a_scan_is_taken_out(scans: list[Picture]) -> None:
         np.abs(mended.astype(int) - large)[there].mean()
         < 0.4 * np.abs(written.astype(int) - large)[there].mean()
     )
+
+
+def test_only_a_map_that_tells_scans_apart_refuses_what_is_hidden() -> None:
+    assert hidden_limit(np.array([0.633, 0.638, 0.635])) == 1.0
+    assert hidden_limit(np.zeros(0)) == 1.0  # no map
+    assert hidden_limit(np.array([0.05, 0.30, 0.55])) == pytest.approx(0.60)
+    assert hidden_limit(np.array([0.0, 1.0])) == 1.0
