@@ -110,6 +110,6 @@ $(STAMP): pyproject.toml constraints.txt
 		"$$python" -m venv --clear $(VENV); \
 	fi; \
 	$(BIN)/python -m pip install -qq --no-input -c constraints.txt setuptools; \
-	$(BIN)/python -m pip install -qq --no-input -c constraints.txt --no-build-isolation -e '.[cpu,export,train,dicom,dev]'; \
+	$(BIN)/python -m pip install -qq --no-input -c constraints.txt --no-build-isolation -e '.[cpu,export,train,dicom,bench,dev]'; \
 	touch $(STAMP); \
 	echo "==> .venv is ready ($$(($$(date +%s) - start)) s)"

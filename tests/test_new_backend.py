@@ -135,7 +135,8 @@ def test_the_doctor_probes_it_and_runs_the_bundle_on_it(place: Path, tmp_path: P
     found = there(place, tmp_path / "cache", DOCTOR, make_bundle(tmp_path / "bundle"))
     assert found["last"]
     assert found["ok"], found["found"]
-    assert found["checks"] == [["bundle", "ok"], ["bundle on opencv cpu fp32", "ok"]]
+    # This bundle has no guard, which the doctor warns of.
+    assert found["checks"] == [["bundle", "ok"], ["guard", "warn"], ["bundle on opencv cpu fp32", "ok"]]
 
 
 def test_the_command_line_knows_its_name(place: Path, tmp_path: Path) -> None:

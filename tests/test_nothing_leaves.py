@@ -76,6 +76,8 @@ def check_files(seen: Seen, machine: Machine) -> None:
 # LoadGen writes its logs itself.
 SCENARIO = ["--scenario", "SingleStream"] if library_version("mlcommons-loadgen") else []
 
+GUARD_SHARE = ["--draws", "1", "--scans", "40", "--unseen", "1", "--pictures", "1", "--rounds", "0"]
+
 
 def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
     """Every command, by name, with what it needs before it."""
@@ -120,6 +122,7 @@ def commands(inputs: Path, out: Path) -> dict[str, list[list[str | Path]]]:
             ["bench", "train", "--size", "32", "--ngf", "4", "--rounds", "1"],
             ["bench", "recognise", "--size", "16", "--rounds", "1"],
             ["bench", "gpu", bundle],
+            ["bench", "guard", CHECKPOINT, *GUARD_SHARE],
         ],
     }
 
