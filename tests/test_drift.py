@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -21,12 +22,13 @@ from getgan.errors import DataError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.drift import trail as trails
 from getgan.runtime.drift.compare import cliffs_delta, kolmogorov_smirnov
-from getgan.runtime.drift.findings import DAY, Point, findings_of
+from getgan.runtime.drift.findings import DAY, Point, findings_of, unrecorded
 from getgan.runtime.drift.trail import HOUR, Trail, read_trail, trail_of
 from getgan.runtime.guard.judge import Guard, Verdict
 from getgan.runtime.guard.load import guard_of
-from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics
+from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics, bytes_from_statistics
 from getgan.runtime.images import write_image
+from getgan.runtime.manifest import MANIFEST_NAME, File, json_from_manifest, manifest_from_json
 from getgan.runtime.pipeline import Pipeline, Result, Timings
 from getgan.runtime.session import open_session
 
@@ -123,6 +125,27 @@ def test_pictures_like_the_calibration_drift_nowhere_and_few_are_not_tested(bund
     assert any("too few for a test" in f.words for f in few)
 
 
+def test_faces_that_turn_are_told_and_an_older_guard_says_that_it_has_no_pose(bundle: Path) -> None:
+    statistics = statistics_of(bundle)
+    pose = ATTRIBUTES.index("face pose")
+    attributes = statistics.attributes.copy()
+    attributes[pose] = np.linspace(-0.2, 0.2, 101)
+    recorded = replace(statistics, attributes=attributes)
+    usual = float(attributes[ATTRIBUTES.index("colour")][50])
+    points = [
+        replace(point, values=(*point.values[:pose], 0.3)) for point in points_of([usual] * 9, recorded)
+    ]
+    words = {f.name: f.words for f in findings_of(points, recorded, timed=True) if f.drifted}
+    assert words["face pose"] == (
+        "these faces are turned farther to the picture's right than any in the calibration"
+    )
+    older = replace(
+        statistics, attributes=np.where(np.arange(len(ATTRIBUTES))[:, None] == pose, 0, attributes)
+    )
+    assert unrecorded(older) == ("face pose",) and unrecorded(recorded) == ()
+    assert "face pose" not in {f.name for f in findings_of(points, older, timed=True)}
+
+
 # --- the command ---------------------------------------------------------------------------------------
 
 
@@ -162,6 +185,22 @@ def test_a_probe_that_turned_grey_is_told_with_its_day(bundle: Path, tmp_path: P
 def test_no_drift_is_said_so(bundle: Path, tmp_path: Path, cache: Path) -> None:
     done = getgan("drift", bundle, write_scans(tmp_path / "scans", grey_from=99))
     assert done.returncode == 0 and done.stdout.startswith("no drift was found")
+
+
+def test_a_guard_from_before_the_pose_says_so_and_finds_the_rest(tmp_path: Path, cache: Path) -> None:
+    bundle = make_guarded(tmp_path / "older")
+    statistics = statistics_of(bundle)
+    data = bytes_from_statistics(replace(statistics, attributes=statistics.attributes[:-1]))
+    (bundle / "guard.npz").write_bytes(data)
+    manifest = manifest_from_json((bundle / MANIFEST_NAME).read_bytes())
+    manifest.files["guard.npz"] = File(len(data), hashlib.sha256(data).hexdigest())
+    (bundle / MANIFEST_NAME).write_bytes(json_from_manifest(manifest))
+    done = getgan("drift", bundle, write_scans(tmp_path / "scans", grey_from=0), "--json")
+    report = json.loads(done.stdout)
+    assert report["unrecorded"] == ["face pose"] and "greyer than any" in report["headline"]
+    assert "face pose" not in {finding["name"] for finding in report["findings"]}
+    text = getgan("drift", bundle, tmp_path / "scans").stdout
+    assert "the calibration did not record the face pose: calibrate again" in text
 
 
 def test_what_cannot_be_compared_is_one_line(bundle: Path, tmp_path: Path, cache: Path) -> None:
@@ -275,9 +314,9 @@ def test_a_cut_line_takes_no_other_with_it(cache: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b'{"hour":1000000000000000000,"run":"a","kind":"ok","code":"","values":[1,1,1,1,1,1,1,1]}',
-        b'{"hour":0,"run":"a","kind":"ok","code":"","values":[1e308,1,1,1,1,1,1,1]}',
-        b'{"hour":0,"run":"a","kind":"<b>","code":"","values":[1,1,1,1,1,1,1,1]}',
+        b'{"hour":1000000000000000000,"run":"a","kind":"ok","code":"","values":[1,1,1,1,1,1,1,1,1]}',
+        b'{"hour":0,"run":"a","kind":"ok","code":"","values":[1e308,1,1,1,1,1,1,1,1]}',
+        b'{"hour":0,"run":"a","kind":"<b>","code":"","values":[1,1,1,1,1,1,1,1,1]}',
         b"[" * 100_000,
     ],
 )
@@ -286,6 +325,13 @@ def test_a_line_that_no_run_wrote_is_left_out(cache: Path, line: bytes) -> None:
     with open(trail_of("a" * 64), "ab") as file:
         file.write(b"\n" + line)
     assert len(read_trail("a" * 64)) == 1
+
+
+def test_an_older_run_s_line_counts_without_the_pose(cache: Path) -> None:
+    Trail("a" * 64, still=True).add(result())
+    with open(trail_of("a" * 64), "ab") as file:
+        file.write(b'\n{"hour":0,"run":"b","kind":"ok","code":"","values":[1,1,1,1,1,1,1,1]}')
+    assert [row.values[-1] for row in read_trail("a" * 64)] == [0.5, None]
 
 
 def test_a_record_that_cannot_be_written_stops_no_run(bundle: Path, tmp_path: Path, cache: Path) -> None:

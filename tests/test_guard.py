@@ -17,6 +17,7 @@ from getgan.export.calibration import hidden_limit
 from getgan.runtime.guard.attributes import measure, quantiles_of
 from getgan.runtime.guard.judge import SECOND_LIMIT, Guard
 from getgan.runtime.guard.looks import LOOKS
+from getgan.runtime.guard.pose import face_pose
 from getgan.runtime.guard.statistics import (
     ATTRIBUTES,
     Statistics,
@@ -26,7 +27,7 @@ from getgan.runtime.guard.statistics import (
     statistics_from_bytes,
 )
 from getgan.runtime.guard.tone import Picture, brightness, tone_of, toned
-from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
+from getgan.training.faces import SceneConfig, render_photo, render_ultrasound, seed_of
 
 SCENE = SceneConfig(size=64)
 
@@ -335,6 +336,7 @@ def test_what_is_measured_of_a_picture_has_the_names_values(scans: list[Picture]
     assert found["brightness"] == pytest.approx(59.5, abs=1.0)  # half of 0.299 * 200 + 0.587 * 100
     assert found["contrast"] == pytest.approx(found["brightness"], abs=0.1)
     assert (found["score"], found["colour"], found["head"], found["hidden"]) == (0.7, 100.0, 0.5, 0.25)
+    assert np.isnan(found["face pose"])  # one colour has no head
     assert found["face warmth"] == 100.0 and found["face brightness"] == pytest.approx(85.0, abs=1.0)
     assert np.isnan(measure(half, 0.7, 0.0, None)[-1])
     rows = [measure(scan, index / 24.0, 0.0, None) for index, scan in enumerate(scans)]
@@ -344,6 +346,35 @@ def test_what_is_measured_of_a_picture_has_the_names_values(scans: list[Picture]
     broken = replace(statistics_of(scans), attributes=quantiles[:, ::-1].copy())
     with pytest.raises(BundleError, match="attributes do not rise"):
         statistics_from_bytes(bytes_from_statistics(broken))
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_pose_read_off_photos_is_the_true_yaw_s(size: int) -> None:
+    """No truth is used: rendered photos in both sizes, of which the yaw is known."""
+    photos = [render_photo(SceneConfig(size=size), seed_of("photo", "test", index)) for index in range(60)]
+    read = np.array([face_pose(photo.image) for photo in photos])
+    yaw = np.array([photo.pose.yaw for photo in photos])
+    assert np.corrcoef(read, yaw)[0, 1] > 0.93
+    mirrored = np.array([face_pose(np.ascontiguousarray(photo.image[:, ::-1])) for photo in photos])
+    assert np.abs(read + mirrored).max() < 0.05
+
+
+def test_a_picture_without_a_head_has_no_pose() -> None:
+    flat, speck = np.full((64, 64, 3), 90, np.uint8), np.zeros((64, 64, 3), np.uint8)
+    speck[30:33, 30:33] = (200, 100, 50)
+    for picture in (flat, speck, flat[:9, :20]):
+        assert math.isnan(face_pose(picture))
+
+
+def test_a_guard_from_before_the_pose_is_read_without_it(scans: list[Picture]) -> None:
+    statistics = replace(statistics_of(scans), attributes=np.ones((len(ATTRIBUTES), 101), np.float32))
+    data = bytes_from_statistics(replace(statistics, attributes=statistics.attributes[:-1]))
+    read = statistics_from_bytes(data)
+    assert read.attributes[:-1].all() and not read.attributes[-1].any()
+    with pytest.raises(BundleError, match="attributes is"):
+        statistics_from_bytes(
+            bytes_from_statistics(replace(statistics, attributes=statistics.attributes[:-2]))
+        )
 
 
 def test_text_over_a_scan_is_taken_out(scans: list[Picture]) -> None:

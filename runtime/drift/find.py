@@ -14,7 +14,7 @@ from getgan.errors import ConfigError, DataError, UsageError
 from getgan.files import read_small, write_bytes_atomic
 from getgan.printing import json_text
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.drift.findings import DAY, Finding, Point, date_of, findings_of
+from getgan.runtime.drift.findings import DAY, Finding, Point, date_of, findings_of, unrecorded
 from getgan.runtime.drift.page import MARK, page_of
 from getgan.runtime.drift.trail import read_trail
 from getgan.runtime.guard.judge import Guard
@@ -43,6 +43,7 @@ class DriftReport:
     first: str  # date of the first picture; "" = only the order is known
     last: str
     findings: tuple[Finding, ...]
+    unrecorded: tuple[str, ...]  # attributes that the calibration did not measure
     page: str  # "" = none was asked for
 
     @property
@@ -51,7 +52,7 @@ class DriftReport:
         drifted = sorted((f for f in self.findings if f.drifted), key=lambda f: -abs(f.delta))
         if drifted:
             return "; ".join(finding.words for finding in drifted)
-        if any(finding.p is None for finding in self.findings):
+        if self.findings and all(finding.p is None for finding in self.findings):
             return "too few files or runs for a test; no drift was found"
         return "no drift was found: these pictures are like those of the calibration"
 
@@ -63,6 +64,9 @@ class DriftReport:
             f"{self.pictures} pictures of {self.units} {'files' if self.source else 'runs'}{when}: "
             f"{self.ok} as in the calibration, {self.unusual} unusual, {self.not_face} no face scans"
             f"{failed}; of pictures like the calibration's {self.promised:.1%} at most would be refused"
+            + "".join(
+                f"; the calibration did not record the {name}: calibrate again" for name in self.unrecorded
+            )
         )
 
     def text(self) -> str:
@@ -137,6 +141,7 @@ def find_drift(
         first=date_of(min(known)) if timed else "",
         last=date_of(max(known)) if timed else "",
         findings=findings_of(points, guard.statistics, timed=timed),
+        unrecorded=unrecorded(guard.statistics),
         page="" if output is None else str(output),
     )
     if output is not None:

@@ -32,6 +32,11 @@ MEANING = {
     "hidden": ("share that the occlusion map says is hidden", "less hidden", "more hidden"),
     "face brightness": ("mean brightness of the face, 0 to 255", "darker", "brighter"),
     "face warmth": ("mean red less mean blue of the face", "bluer", "redder"),
+    "face pose": (
+        "how far the features lie to the right of the head's middle, in half widths of the head",
+        "turned farther to the picture's left",
+        "turned farther to the picture's right",
+    ),
 }
 
 
@@ -85,12 +90,20 @@ def findings_of(points: Sequence[Point], statistics: Statistics, *, timed: bool)
     """One for each attribute that was measured, here and in the calibration; points in order of time."""
     found = []
     for number, name in enumerate(ATTRIBUTES):
+        if name in unrecorded(statistics):
+            continue
         series = series_of(points, number, timed=timed)
         reference = statistics.attributes[number].astype(np.float64)
         constant = reference[0] == reference[-1]
         if len(series.values) and not (constant and not (series.values != reference[0]).any()):
             found.append(_finding(name, series, reference))
     return tuple(found)
+
+
+def unrecorded(statistics: Statistics) -> tuple[str, ...]:
+    """What the calibration did not measure: the pose, if it is older, or saw no head in any face."""
+    pose = ATTRIBUTES.index("face pose")
+    return () if statistics.attributes[pose].any() else (ATTRIBUTES[pose],)
 
 
 def _finding(name: str, series: Series, reference: NDArray[np.float64]) -> Finding:

@@ -16,7 +16,7 @@ import msgspec
 from getgan.errors import DataError
 from getgan.runtime.cache import cache_folder, open_private, read_private
 from getgan.runtime.guard.judge import Kind
-from getgan.runtime.guard.statistics import ATTRIBUTES
+from getgan.runtime.guard.statistics import ATTRIBUTES, WITHOUT_POSE
 from getgan.runtime.pipeline import Result
 
 MAX_BYTES = 4 << 20  # some 25,000 pictures; then the older half goes
@@ -85,6 +85,8 @@ def _rows(path: Path) -> Iterator[Row]:
     for line in lines:
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             row = msgspec.json.decode(line, type=Row)
+            if len(row.values) == WITHOUT_POSE:  # of an older run
+                row = msgspec.structs.replace(row, values=(*row.values, None))
             if len(row.values) == len(ATTRIBUTES):
                 yield row
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.runtime.guard.pose import face_pose
 from getgan.runtime.guard.statistics import ATTRIBUTES, POINTS, Floats
 from getgan.runtime.guard.tone import Picture, brightness
 
@@ -20,10 +21,10 @@ def measure(view: Picture, score: float, hidden: float, face: Picture | None) ->
     """
     level = brightness(view)
     bright = float(np.percentile(level, 99.0)) / 2.0
-    made = (np.nan, np.nan)
+    made = (np.nan, np.nan, np.nan)
     if face is not None:
         red, _, blue = face.reshape(-1, 3).mean(axis=0)
-        made = (float(brightness(face).mean()), float(red - blue))
+        made = (float(brightness(face).mean()), float(red - blue), face_pose(face))
     return (
         float(score),
         float(level.mean()),

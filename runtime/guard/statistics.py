@@ -27,7 +27,18 @@ DIRECTIONS = 64
 # A channel that is the same in every picture has no deviation; a difference there counts as this much of it.
 FLOOR = 1e-4
 # What drift is looked for in, each of one picture; attributes.py measures them.
-ATTRIBUTES = ("score", "brightness", "contrast", "colour", "head", "hidden", "face brightness", "face warmth")
+ATTRIBUTES = (
+    "score",
+    "brightness",
+    "contrast",
+    "colour",
+    "head",
+    "hidden",
+    "face brightness",
+    "face warmth",
+    "face pose",
+)
+WITHOUT_POSE = ATTRIBUTES.index("face pose")  # how many an older guard, or an older run's record, has
 POINTS = 101  # quantiles of each, from the smallest to the largest
 # Of a .npy file, format 1.0.
 _HEAD = re.compile(
@@ -56,7 +67,7 @@ class Statistics:
     limit: Floats  # (1,): a larger distance is no picture of this kind
     brightness: Floats  # (256,): quantiles of the pictures' brightness, 0..255
     palette: Floats  # (256, 3): the mean colour at each brightness, RGB
-    # (len(ATTRIBUTES), POINTS): quantiles over the pictures; all 0 = they were not measured.
+    # (len(ATTRIBUTES), POINTS): quantiles over the pictures; all 0 = not measured, as an older guard's pose.
     attributes: Floats = field(default_factory=lambda: np.zeros((len(ATTRIBUTES), POINTS), np.float32))
 
     def score(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -140,6 +151,8 @@ def _arrays(data: bytes) -> dict[str, Floats]:
         if any(e.compress_type or e.flag_bits or e.file_size > MAX_BYTES for e in entries):
             raise ValueError("packed or encrypted entries")
         found = {name.removesuffix(".npy"): _array(archive.read(name)) for name in names}
+    if found["attributes"].shape == (WITHOUT_POSE, POINTS):
+        found["attributes"] = np.pad(found["attributes"], ((0, len(ATTRIBUTES) - WITHOUT_POSE), (0, 0)))
     for name, array in found.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
