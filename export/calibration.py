@@ -13,6 +13,7 @@ from getgan.contract import Contract
 from getgan.errors import DataError, ExportError
 from getgan.export.graph import Array
 from getgan.runtime.geometry import FITS, lay, placement
+from getgan.runtime.guard.aspect import Aspects
 from getgan.runtime.guard.attributes import measure, quantiles_of
 from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics, conformal_limit, fit
 from getgan.runtime.guard.tone import Picture, ToneCount
@@ -51,6 +52,7 @@ class Calibration:
     tested: int
     studies: int  # 0 = not known: pictures were split one by one
     hidden: float  # a scan of which the occlusion map says that more is hidden is refused; 1 = none is
+    aspects: Aspects | None = None  # that the pictures have; None = not recorded, of an older calibration
 
 
 def calibrate(
@@ -68,13 +70,14 @@ def calibrate(
     """
     if not 0.0 < share < 0.5:
         raise ExportError(f"found a share of false alarms of {share}; wanted one between 0 and 0.5")
-    features, studies, rows = [], [], []
+    features, studies, rows, aspects = [], [], [], []
     tone = ToneCount()
     for shot in shots:
         view = view_of(shot.picture, contract)
         outputs = run(tensor_from_images([view], contract.range))
         features.append(outputs[FEATURES][0])
         studies.append(shot.study)
+        aspects.append(shot.picture.shape[1] / shot.picture.shape[0])
         tone.add(view)
         hidden = float(outputs["occlusion"].mean()) if "occlusion" in outputs else math.nan
         face = image_from_tensor(np.nan_to_num(outputs["face"][0]), contract.range)
@@ -96,7 +99,23 @@ def calibrate(
     table[~first, ATTRIBUTES.index("score")] = scores / limit  # of the pictures that the fit has not seen
     statistics = replace(statistics, limit=np.array([limit], np.float32), attributes=quantiles_of(table))
     low, high = share_interval(len(scores), int((scores > limit).sum()))
-    return Calibration(statistics, share, low, high, int(first.sum()), len(scores), known, hidden)
+    return Calibration(
+        statistics,
+        share,
+        low,
+        high,
+        int(first.sum()),
+        len(scores),
+        known,
+        hidden,
+        aspect_range(aspects),
+    )
+
+
+def aspect_range(aspects: Sequence[float]) -> Aspects:
+    """Least and largest width over height of nine in ten pictures: a few odd ones teach a guard nothing."""
+    low, high = np.quantile(aspects, [0.05, 0.95], method="nearest")
+    return float(low), float(high)
 
 
 def hidden_limit(shares: NDArray[np.float64]) -> float:

@@ -32,7 +32,7 @@ from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.promise import guard_in_words
 from getgan.runtime.guard.statistics import MAX_BYTES, bytes_from_statistics, statistics_from_bytes
 from getgan.runtime.guard.tone import Picture
-from getgan.runtime.manifest import FEATURES, GuardRecord, Record
+from getgan.runtime.manifest import FEATURES, Aspect, GuardRecord, Record
 
 FILE = "guard/statistics.npz"  # in a bundle
 REFUSED = "guard/refused.png"
@@ -78,6 +78,7 @@ class Made:
             studies=found.studies,
             hidden=found.hidden,
             refused=REFUSED,
+            aspects=found.aspects,
         )
 
 
@@ -215,6 +216,7 @@ class _Note(Record, frozen=True, kw_only=True):
     tested: int
     studies: int
     hidden: float
+    aspects: tuple[Aspect, Aspect] | None = None
 
 
 def save_guard(made: Made, checkpoint: Path, checkpoint_sha256: str) -> tuple[Path, Path]:
@@ -237,6 +239,7 @@ def save_guard(made: Made, checkpoint: Path, checkpoint_sha256: str) -> tuple[Pa
         tested=found.tested,
         studies=found.studies,
         hidden=found.hidden,
+        aspects=found.aspects,
     )
     write_bytes_atomic(file, data)
     write_bytes_atomic(note, msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n")
@@ -263,7 +266,15 @@ def saved_guard(checkpoint: Path, checkpoint_sha256: str) -> Made | str:
     if hashlib.sha256(data).hexdigest() != said.statistics_sha256:
         return f"{file.name} is not the one that {note.name} names; {again}"
     found = Calibration(
-        statistics, said.share, said.low, said.high, said.fitted, said.tested, said.studies, said.hidden
+        statistics,
+        said.share,
+        said.low,
+        said.high,
+        said.fitted,
+        said.tested,
+        said.studies,
+        said.hidden,
+        said.aspects,
     )
     return Made(found, said.about)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,7 @@ Frames: TypeAlias = Literal["float32", "uint8"]
 EXTENT = "extent"
 FEATURES = "features"  # float32 (N, D), an output that every graph of a bundle with a guard has besides
 Part = Literal["norms", "first convolution", "clip"]
+Aspect = Annotated[float, msgspec.Meta(gt=0.0)]  # width over height
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # of a variant
 
 
@@ -163,6 +164,8 @@ class GuardRecord(Record, frozen=True):
     studies: int  # 0 = not known: the pictures were split one by one
     hidden: float  # a picture of which the occlusion map says that more is hidden is refused; 1 = none is
     refused: str  # PNG, uint8 RGB: a picture that every machine must refuse
+    # Least and largest width over height of the pictures; None = not recorded, as in an older bundle.
+    aspects: tuple[Aspect, Aspect] | None = None
 
 
 class File(Record, frozen=True):

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from getgan.contract import Contract
 from getgan.errors import ConfigError, DataError
 from getgan.runtime.answers import Answers
 from getgan.runtime.geometry import Fit, Placement, check_size, lay, lift, placement, resize
+from getgan.runtime.guard.aspect import known_part
 from getgan.runtime.guard.judge import Guard, Verdict
 from getgan.runtime.guard.screen import GuardMode, Judged, Screen
 from getgan.runtime.label import add_label
@@ -102,6 +104,7 @@ class Pipeline:
         self.guard = self.options.guard if guard is not None else "none"
         self._screen: Screen | None = None
         self._guard = guard if self.options.guard == "refuse" else None  # whose cards are shown
+        self._aspects = guard.aspects if guard is not None else None
         if guard is not None and self.options.guard != "off":
             self._screen = Screen(guard, session.translate, explain_every)
 
@@ -166,7 +169,8 @@ class Pipeline:
         start = time.perf_counter()
         judged: Judged | None = None
         if self._screen is not None and not answers.faults[number]:
-            judged = self._screen.judge(frame.view, answers, number)
+            part = partial(known_part, frame.view, frame.where, self._aspects, self.size, self._contract)
+            judged = self._screen.judge(frame.view, answers, number, part)
             answers, number = judged.answers, judged.number
         image = occlusion = None
         fault = ""

@@ -89,6 +89,7 @@ class Summary:
     interrupted: bool = False  # Ctrl-C, SIGTERM, SIGHUP
     unusual: int = 0  # of the translated: with the calibration's brightness and colours
     not_face: int = 0  # what the guard took for no face scan, now or when the card that stands there was made
+    aspect: int = 0  # of these, now: their middle alone would be known, as the calibration had no such shape
 
     @property
     def exit_code(self) -> int:
@@ -118,6 +119,11 @@ class Summary:
             lines.append(
                 f"unusual: {self.unusual} of the translated had brightness or colours unlike those of the "
                 "calibration, and were translated with its own; getgan drift shows since when"
+            )
+        if self.aspect:
+            lines.append(
+                f"too wide or too tall: {self.aspect} pictures, whose middle alone would be known; try --fit "
+                "crop or --region, or calibrate with own scans of this shape: getgan help guard"
             )
         for not_face, what in ((False, "without a picture"), (True, "that are no face scans")):
             frames = [each.frame for each in self.failures if each.not_face is not_face]

@@ -80,7 +80,7 @@ class _Job:
         self._on_failure = on_failure
         self._on_result = on_result
         self._translated = self._skipped = self._failed = self._refused = 0
-        self._unusual = self._not_face = self._written = 0
+        self._unusual = self._not_face = self._aspect = self._written = 0
         self._failures: list[Failure] = []
         self._last_reason = ""
         self._times = Times()
@@ -179,6 +179,7 @@ class _Job:
         self._written += 1
         if verdict is not None and verdict.kind == "refused":
             self._not_face += 1
+            self._aspect += code == "aspect"
             self._tell(self._failure(waiting.pending, verdict.reason, not_face=True))
             return
         self._translated += 1
@@ -238,6 +239,7 @@ class _Job:
             stopped=stopped,
             interrupted=self._signalled,
             unusual=self._unusual,
+            aspect=self._aspect,
             not_face=self._not_face,
         )
 

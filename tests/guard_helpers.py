@@ -74,6 +74,7 @@ def make_guarded(folder: Path, *, outputs: tuple[str, ...] = ("face", "occlusion
         found.studies,
         1.0,
         "golden/refused.png",
+        found.aspects,
     )
     manifest = msgspec.structs.replace(manifest, guard=record)
     (folder / MANIFEST_NAME).write_bytes(json_from_manifest(manifest))

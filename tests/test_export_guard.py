@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -157,6 +158,26 @@ def test_too_few_pictures_for_one_per_cent_promise_less(made: Made) -> None:
     assert (found.fitted, found.tested) == (60, 60)
     assert found.share == pytest.approx(1 / 61) and found.low < found.share < found.high
     assert "1.64%" in made.in_words()
+
+
+def test_the_aspects_of_nine_in_ten_pictures_are_recorded(pictures: list[Array]) -> None:
+    wide = [np.ascontiguousarray(picture[4:-4]) for picture in pictures[:28]]  # 4:3
+    odd = [np.ascontiguousarray(picture[:, 8:-8]) for picture in pictures[:2]]  # 1:2
+    found = calibrate_checkpoint(checkpoint_of("getgan-1x1"), frames([*pictures[:30], *wide, *odd]), 1)
+    assert found.calibration.aspects == (1.0, pytest.approx(4 / 3))
+    assert "1.00 to 1.33 times as wide as high" in found.in_words()
+
+
+def test_a_note_from_before_the_aspects_is_read_without_them(tmp_path: Path, made: Made) -> None:
+    path = tmp_path / "net.safetensors"
+    note, _ = save_guard(made, path, "a" * 64)
+    assert "1.00 times as wide as high" in made.in_words()
+    said = json.loads(note.read_bytes())
+    assert said.pop("aspects") == [1.0, 1.0]
+    note.write_text(json.dumps(said))
+    found = saved_guard(path, "a" * 64)
+    assert isinstance(found, Made) and found.calibration.aspects is None
+    assert "aspects not recorded" in found.in_words()
 
 
 def test_dicom_studies_are_told_by_their_uid_and_never_split(tmp_path: Path, pictures: list[Array]) -> None:

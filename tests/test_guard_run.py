@@ -20,6 +20,7 @@ from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.load import guard_of
 from getgan.runtime.images import read_image, write_image
 from getgan.runtime.label import add_label
+from getgan.runtime.manifest import MANIFEST_NAME
 from getgan.runtime.media.plate import BACKGROUND, card, labelled_card, with_banner
 from getgan.runtime.media.record import made_of, sidecar_of
 from getgan.runtime.media.sidebyside import GAP
@@ -219,6 +220,60 @@ def test_a_picture_of_one_colour_gets_a_card_and_no_network_run(bundle: Path, tm
         assert mark.translate(frames)[0].fault.startswith("the input is one flat colour")
 
 
+def wide(number: int) -> Any:
+    """A scan of 16:9 with a head of its usual size in the middle: the ground goes on to both sides."""
+    beside = (16 * BIG // 9 - BIG) // 2
+    return np.pad(scan(number, BIG), ((0, 0), (beside, beside), (0, 0)), mode="edge")
+
+
+def test_a_scan_of_another_shape_is_told_what_to_do(bundle: Path, tmp_path: Path) -> None:
+    scans = tmp_path / "wide"
+    scans.mkdir()
+    write_image(scans / "wide.png", wide(500))
+    write_image(scans / "down.png", np.ascontiguousarray(wide(501)[::-1]))
+    done = getgan("run", bundle, scans, "-o", tmp_path / "out")
+    assert done.returncode == 4
+    assert "no face: wide.png: the picture is too wide or too tall: its middle" in done.stderr
+    assert "too wide or too tall: 1 pictures" in done.stdout and "--fit crop or --region" in done.stdout
+    # What else is wrong is found in the middle too.
+    assert verdicts(tmp_path / "out") == {"down": ("refused", "upside-down"), "wide": ("refused", "aspect")}
+    shown = read_image(tmp_path / "out" / "wide.png")
+    assert np.array_equal(shown, labelled_card("aspect", *wide(500).shape[:2], label=True))
+    code, summary, _ = summary_of(bundle, scans / "wide.png", "-o", tmp_path / "square.png", "--fit", "crop")
+    assert (code, summary["translated"], summary["aspect"]) == (0, 1, 0)
+
+
+def test_inspect_says_the_aspects_and_an_older_bundle_has_none(tmp_path: Path) -> None:
+    bundle = make_guarded(tmp_path / "bundle")
+    assert "1.00 times as wide as high" in getgan("inspect", bundle).stdout
+    manifest = json.loads((bundle / MANIFEST_NAME).read_bytes())
+    del manifest["guard"]["aspects"]
+    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
+    assert "aspects not recorded" in getgan("inspect", bundle).stdout
+    found = guard_of(Bundle.open(bundle))
+    assert found is not None and found.aspects is None
+
+
+def test_a_guard_that_knows_no_aspects_or_has_this_one_looks_at_no_part(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    found = guard_of(opened)
+    assert found is not None and found.aspects == (1.0, 1.0)
+    looks = []
+    with open_session(opened) as session:
+        for aspects in ((1.0, 1.0), None, (1.0, 1.8)):
+            counted: Any = Batches(session)
+            guard = Guard(found.statistics, found.hidden_limit, aspects)
+            pipeline = Pipeline(counted, opened.manifest.contract, None, guard)
+            (result,) = pipeline.translate([wide(500)])
+            looks.append(len(counted.given))
+            assert result.verdict is not None
+            assert (result.verdict.code == "aspect") is (aspects == (1.0, 1.0))
+            counted.given.clear()
+            pipeline.translate([scan(500, BIG)])
+            assert counted.given == [1]  # what is known costs nothing
+    assert looks[0] == 3 < looks[1] == looks[2] <= 12
+
+
 def test_mark_shows_the_face_with_a_banner(bundle: Path, scans: Path, tmp_path: Path) -> None:
     for mode in ("mark", "off"):
         for name in ("noise", "scan"):
@@ -276,7 +331,9 @@ def test_a_camera_gets_cards_too(bundle: Path, tmp_path: Path) -> None:
     assert read_image(next((tmp_path / "out").glob("*.png")))[0, 0].tolist() == [BACKGROUND] * 3
 
 
-@pytest.mark.parametrize("code", ["dark", "hidden", "other", "text", "too-far", "too-near", "turned"])
+@pytest.mark.parametrize(
+    "code", ["aspect", "dark", "hidden", "other", "text", "too-far", "too-near", "turned"]
+)
 def test_cards_of_every_size_have_words(code: str) -> None:
     for height, width in ((64, 64), (80, 216), (240, 320), (1080, 1920), (300, 100)):
         shown = card(code, height, width)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.runtime.guard.aspect import Aspects
 from getgan.runtime.guard.looks import LOOKS
 from getgan.runtime.guard.statistics import Statistics
 from getgan.runtime.guard.tone import Picture, brightness, toned
@@ -22,6 +23,7 @@ UNUSUAL = "its brightness or colours are unlike those of the calibration"
 HIDDEN = "too much of the face is hidden: move the probe"
 DARK = "too dark"
 OTHER = "not a face scan"
+ASPECT = "the picture is too wide or too tall: its middle alone would be known"
 # Of a changed picture: it must lie well inside the limit. Matched tones make whatever is shown more like a
 # scan: of 300 photos of babies 5.7 % then scored 1 or less, and 0.3 % this; of grey scans 100 % and 99.3 %.
 SECOND_LIMIT = 0.9
@@ -36,9 +38,8 @@ class Verdict:
 
     kind: Kind
     score: float  # 1 = the limit; above it is no picture of the calibration's kind
-    code: str = (
-        ""  # "tones", "upside-down", "turned", "too-near", "too-far", "text", "dark", "hidden", "other"
-    )
+    # "tones", "aspect", "upside-down", "turned", "too-near", "too-far", "text", "dark", "hidden", "other"
+    code: str = ""
     reason: str = ""  # code in words
     view: Picture | None = None  # unusual: the picture that the network knows, to be translated in its place
 
@@ -46,9 +47,12 @@ class Verdict:
 class Guard:
     """Judges pictures by the features that the network gave for them."""
 
-    def __init__(self, statistics: Statistics, hidden_limit: float = math.inf) -> None:
+    def __init__(
+        self, statistics: Statistics, hidden_limit: float = math.inf, aspects: Aspects | None = None
+    ) -> None:
         self.statistics = statistics
         self.hidden_limit = hidden_limit  # largest share of the picture that may be hidden, 0..1
+        self.aspects = aspects  # of the calibration's pictures; None = not known
 
     def judge(
         self,
@@ -58,11 +62,13 @@ class Guard:
         *,
         explain: bool = True,
         hidden: float = 0.0,
+        part: Callable[[], Picture | None] = lambda: None,
     ) -> Verdict:
         """The verdict on a view, uint8 (H, W, 3) RGB, of features (D,).
 
-        look: runs the network on another view; once for a picture that is not known at first, some eight
+        look: runs the network on another view; once for a picture that is not known at first, some ten
         times more to explain a refusal. hidden: the share that the occlusion map says is hidden, 0..1 or NaN.
+        part: of a picture in another aspect than the calibration's the middle that has one; None = it is not.
         """
         score = self._score(features)
         if score <= 1.0:
@@ -74,13 +80,9 @@ class Guard:
         if again <= SECOND_LIMIT:
             return Verdict("unusual", score, "tones", UNUSUAL, second)
         if explain:
-            found = [(each, each.change(second)) for each in LOOKS]
-            scores = [(self._score(look(changed)), each) for each, changed in found if changed is not None]
-            best, why = min(
-                scores, key=lambda pair: pair[0]
-            )  # a head on its side may pass turned and flipped
-            if best <= SECOND_LIMIT:
-                return Verdict("refused", score, why.code, why.reason)
+            code, reason = self._why(view, part(), look)
+            if code:
+                return Verdict("refused", score, code, reason)
         if self._dark(view):
             return Verdict("refused", score, "dark", DARK)
         if hidden > self.hidden_limit:
@@ -91,6 +93,23 @@ class Guard:
         """The verdict on a view of one flat colour, which the network need not see."""
         code, reason = ("dark", DARK) if self._dark(view) else ("other", OTHER)
         return Verdict("refused", math.inf, code, reason)
+
+    def _why(self, view: Picture, part: Picture | None, look: Features) -> tuple[str, str]:
+        """Code and reason of the change that makes a refused picture a known one; "" = none does."""
+        if part is not None:
+            if self._score(look(toned(part, self.statistics))) <= SECOND_LIMIT:
+                return "aspect", ASPECT
+            view = part  # of another aspect no change makes it known
+        changes = [(each, each.change(view)) for each in LOOKS]
+        scores = [
+            # Tones last: those of a head in another size are none of a scan's until it has the right one.
+            (self._score(look(toned(changed, self.statistics))), each)
+            for each, changed in changes
+            if changed is not None
+        ]
+        # The best of all: a head on its side may pass turned and flipped.
+        best, why = min(scores, key=lambda pair: pair[0])
+        return (why.code, why.reason) if best <= SECOND_LIMIT else ("", "")
 
     def _dark(self, view: Picture) -> bool:
         bright = float(np.percentile(self.statistics.brightness, BRIGHTEST))

@@ -14,6 +14,6 @@ def guard_of(bundle: Bundle) -> Guard | None:
     if record is None:
         return None
     try:
-        return Guard(statistics_from_bytes(bundle.read(record.file)), record.hidden)
+        return Guard(statistics_from_bytes(bundle.read(record.file)), record.hidden, record.aspects)
     except BundleError as error:
         raise BundleError(f"{bundle.path}: {error}") from error

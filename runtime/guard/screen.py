@@ -19,7 +19,7 @@ from getgan.runtime.guard.tone import Picture
 
 # refuse: a card in the face's place. mark: the face with a banner. off: nobody looks.
 GuardMode = Literal["refuse", "mark", "off"]
-EXPLAIN_EVERY_S = 1.0  # of a video or a camera: an explanation costs up to eight network runs
+EXPLAIN_EVERY_S = 1.0  # of a video or a camera: an explanation costs some ten network runs
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,12 @@ class Screen:
         self._explained = float("-inf")  # when
         self._last: Verdict | None = None  # the explained refusal, as long as nothing but refusals follow
 
-    def judge(self, view: Picture, answers: Answers, number: int) -> Judged:
+    def judge(
+        self, view: Picture, answers: Answers, number: int, part: Callable[[], Picture | None]
+    ) -> Judged:
         """The verdict on a view, uint8 (H, W, 3) RGB, of what the session gave for it.
 
-        DeviceError if the session gave no features.
+        part: as `Guard.judge`. DeviceError if the session gave no features.
         """
         looks: list[Answers] = []
         seconds = 0.0
@@ -63,7 +65,9 @@ class Screen:
 
         explain = time.monotonic() - self._explained >= self._every
         hidden = hidden_share(answers, number)
-        verdict = self._guard.judge(view, _features(answers, number), look, explain=explain, hidden=hidden)
+        verdict = self._guard.judge(
+            view, _features(answers, number), look, explain=explain, hidden=hidden, part=part
+        )
         verdict = self._held(verdict, explain)
         if verdict.kind == "unusual":  # judged on its first look, whose face is the one to show
             shown, place = looks[0], 0
