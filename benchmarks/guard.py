@@ -48,6 +48,7 @@ class GuardOptions:
     rounds: int = 20  # of the costs; 0 = not measured
     threads: int = 0
     others: Sequence[tuple[str, Picture]] = field(default=())  # real ultrasound of other organs
+    photographs: Sequence[Picture] = field(default=())  # of anything but scans of faces
 
 
 def measure_guard(options: GuardOptions, progress: Progress) -> GuardReport:
@@ -138,7 +139,8 @@ def _drawn(
     unseen = tuple(scan(scene, first + number) for number in range(options.unseen))
     palette = calibration.statistics.palette
     known = Shown("unseen scans", "scan", unseen)
-    for kind in (known, *shown(scene, options.others, palette, options.pictures, draw)):
+    kinds = shown(scene, options.others, palette, options.pictures, draw, options.photographs)
+    for kind in (known, *kinds):
         yield kind, _judged(kind.pictures, calibration, contract, run, back)
 
 

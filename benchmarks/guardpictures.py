@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from getgan.runtime.geometry import resize
+from getgan.errors import DataError
+from getgan.runtime.geometry import MAX_FIT_ASPECT, resize
 from getgan.runtime.guard.tone import Picture, brightness
+from getgan.runtime.images import list_images, read_image
 from getgan.training.faces import SceneConfig, render_photo, render_ultrasound, seed_of
 
 # scan: must pass. shift: a scan still, by another device or setting; ok, unusual or refused, as it is far.
@@ -43,10 +46,12 @@ def shown(
     palette: NDArray[np.float32],
     count: int,
     draw: int,
+    photographs: Sequence[Picture] = (),
 ) -> Iterator[Shown]:
     """All that is shown in one draw, count pictures of each kind.
 
-    others: real ultrasound of other organs. palette: (256, 3) of the calibration.
+    others: real ultrasound of other organs. palette: (256, 3) of the calibration. photographs: of anything
+    but scans of faces; count of them, all if there are fewer.
     """
     first = FIRST_UNSEEN + 100_000 * draw
     rng = np.random.default_rng(draw)
@@ -60,9 +65,34 @@ def shown(
     photos = (render_photo(scene, seed_of("photo", "probe", first + number)).image for number in range(count))
     yield Shown("photos of faces", "far", tuple(photos))
     yield Shown("a page of text", "far", tuple(_page(scene.size, rng) for _ in range(count)))
-    if not others:
-        return
-    whole = tuple(picture for _, picture in others)
+    if others:
+        yield from _organs(tuple(picture for _, picture in others), palette, count, rng)
+    if photographs:
+        chosen = rng.permutation(len(photographs))
+        yield Shown("photographs", "far", tuple(photographs[number] for number in chosen[:count]))
+        crops = (_crop(photographs[chosen[number % len(chosen)]], rng) for number in range(count))
+        yield Shown("photographs, cropped", "far", tuple(crops))
+
+
+def photographs_of(folder: Path) -> tuple[Picture, ...]:
+    """Every picture of a folder; DataError if it holds none, or one that no network could be shown."""
+    found = []
+    for path in list_images(folder):
+        picture = read_image(path)
+        height, width = picture.shape[:2]
+        if max(height, width) > MAX_FIT_ASPECT * min(height, width):
+            raise DataError(
+                f"{path}: found {width}x{height} pixels; wanted an aspect of {MAX_FIT_ASPECT:g}:1 or less"
+            )
+        found.append(picture)
+    if not found:
+        raise DataError(f"found no picture in {folder}; wanted photographs of anything but scans of faces")
+    return tuple(found)
+
+
+def _organs(
+    whole: tuple[Picture, ...], palette: NDArray[np.float32], count: int, rng: np.random.Generator
+) -> Iterator[Shown]:
     crops = tuple(_crop(whole[number % len(whole)], rng) for number in range(count))
     yield Shown("other organs", "far", whole)
     yield Shown("other organs, cropped", "far", crops)

@@ -192,6 +192,9 @@ def bench_guard(
     scans: Annotated[int, typer.Option(help="Rendered scans of each calibration.", min=40)] = 600,
     unseen: Annotated[int, typer.Option(help="Scans of each draw that are to pass.", min=1)] = 300,
     pictures: Annotated[int, typer.Option(help="Pictures of each other kind in each draw.", min=1)] = 40,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folder of pictures that are no scans of faces: shown too, as far.")
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Of the features' cost; 0 = not measured.", min=0)] = 20,
     threads: Threads = 0,
     json: Json = False,
@@ -199,6 +202,7 @@ def bench_guard(
     """Which pictures a guard refuses, over several calibrations; AUROC, false alarms, what it costs."""
     with imports("export", "train", "dicom"):
         from getgan.benchmarks.guard import GuardOptions, measure_guard
+        from getgan.benchmarks.guardpictures import photographs_of
         from getgan.clinic.examples import example_frames
         from getgan.runtime.console import ShareLine
 
@@ -211,6 +215,7 @@ def bench_guard(
         rounds=rounds,
         threads=threads,
         others=tuple(example_frames()),
+        photographs=() if photographs is None else photographs_of(photographs),
     )
     with ShareLine(quiet=json) as line:
         report = measure_guard(options, line.share)

@@ -12,10 +12,11 @@ from export_helpers import saved
 from guard_helpers import make_guarded
 
 from getgan.benchmarks.guard import GuardOptions, measure_guard
-from getgan.benchmarks.guardpictures import CHANGES, shown
+from getgan.benchmarks.guardpictures import CHANGES, photographs_of, shown
 from getgan.benchmarks.guardreport import auroc, binomial_band
-from getgan.errors import UsageError
+from getgan.errors import DataError, UsageError
 from getgan.runtime.guard.tone import brightness
+from getgan.runtime.images import write_image
 from getgan.training.faces import SceneConfig
 
 
@@ -41,6 +42,27 @@ def test_each_kind_has_so_many_pictures_and_another_draw_has_others() -> None:
     assert np.array_equal(levels[0], levels[1]) and not np.array_equal(hidden, mirrored)
     other = next(shown(scene, [], palette, 1, 1)).pictures[0]
     assert not np.array_equal(other, mirrored)
+
+
+def test_photographs_of_a_folder_are_shown_whole_and_cropped(tmp_path: Path) -> None:
+    for number, shape in enumerate([(40, 60), (90, 30), (32, 32)]):
+        write_image(tmp_path / f"{number}.png", noise(96)[: shape[0], : shape[1]])
+    (tmp_path / "notes.txt").write_text("no picture")
+    photographs = photographs_of(tmp_path)
+    assert [photo.shape[:2] for photo in photographs] == [(40, 60), (90, 30), (32, 32)]
+    scene, palette = SceneConfig(size=32), np.zeros((256, 3), np.float32)
+    kinds = {each.name: each for each in shown(scene, [], palette, 2, 0, photographs)}
+    whole, crops = kinds["photographs"], kinds["photographs, cropped"]
+    assert (whole.group, crops.group) == ("far", "far")
+    assert len(whole.pictures) == len(crops.pictures) == 2
+    assert all(any(np.array_equal(each, photo) for photo in photographs) for each in whole.pictures)
+    assert all(each.shape[0] == each.shape[1] for each in crops.pictures)
+    write_image(tmp_path / "long.png", noise(96)[:20])
+    with pytest.raises(DataError, match=r"long.png: found 96x20 pixels; wanted an aspect of 3:1"):
+        photographs_of(tmp_path)
+    with pytest.raises(DataError, match="found no picture"):
+        (tmp_path / "empty").mkdir()
+        photographs_of(tmp_path / "empty")
 
 
 def options(path: Path) -> GuardOptions:
