@@ -16,7 +16,7 @@ from getgan.contract import Contract
 from getgan.errors import ConfigError, DataError
 from getgan.runtime.answers import Answers
 from getgan.runtime.geometry import Fit, Placement, check_size, lay, lift, placement, resize
-from getgan.runtime.guard.aspect import known_part
+from getgan.runtime.guard.aspect import in_known_aspect
 from getgan.runtime.guard.judge import Guard, Verdict
 from getgan.runtime.guard.screen import GuardMode, Judged, Screen
 from getgan.runtime.label import add_label
@@ -169,8 +169,10 @@ class Pipeline:
         start = time.perf_counter()
         judged: Judged | None = None
         if self._screen is not None and not answers.faults[number]:
-            part = partial(known_part, frame.view, frame.where, self._aspects, self.size, self._contract)
-            judged = self._screen.judge(frame.view, answers, number, part)
+            shaped = partial(
+                in_known_aspect, frame.view, frame.where, self._aspects, self.size, self._contract
+            )
+            judged = self._screen.judge(frame.view, answers, number, shaped)
             answers, number = judged.answers, judged.number
         image = occlusion = None
         fault = ""

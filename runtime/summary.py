@@ -89,7 +89,7 @@ class Summary:
     interrupted: bool = False  # Ctrl-C, SIGTERM, SIGHUP
     unusual: int = 0  # of the translated: with the calibration's brightness and colours
     not_face: int = 0  # what the guard took for no face scan, now or when the card that stands there was made
-    aspect: int = 0  # of these, now: their middle alone would be known, as the calibration had no such shape
+    aspect: int = 0  # of these, now: they would be known in a shape that the calibration had
 
     @property
     def exit_code(self) -> int:
@@ -122,8 +122,9 @@ class Summary:
             )
         if self.aspect:
             lines.append(
-                f"too wide or too tall: {self.aspect} pictures, whose middle alone would be known; try --fit "
-                "crop or --region, or calibrate with own scans of this shape: getgan help guard"
+                f"too wide or too tall: {self.aspect} pictures, which would be known in a shape that the "
+                "calibration had; show the whole head in one by --fit crop or --region, or calibrate with "
+                "own scans of this shape: getgan help guard"
             )
         for not_face, what in ((False, "without a picture"), (True, "that are no face scans")):
             frames = [each.frame for each in self.failures if each.not_face is not_face]

@@ -16,7 +16,7 @@ from getgan.contract import Contract
 from getgan.errors import BundleError
 from getgan.export.calibration import hidden_limit
 from getgan.runtime.geometry import lay, placement
-from getgan.runtime.guard.aspect import known_part
+from getgan.runtime.guard.aspect import in_known_aspect
 from getgan.runtime.guard.attributes import measure, quantiles_of
 from getgan.runtime.guard.judge import SECOND_LIMIT, Guard
 from getgan.runtime.guard.looks import LOOKS
@@ -381,11 +381,11 @@ def test_a_guard_from_before_the_pose_is_read_without_it(scans: list[Picture]) -
 
 
 @pytest.mark.parametrize(
-    ("shape", "aspects", "part"),
+    ("shape", "aspects", "canvas"),
     [
         ((90, 160), (1.0, 1.0), (64, 64)),
         ((160, 90), (1.0, 1.0), (64, 64)),
-        ((90, 160), (1.0, 4 / 3), (56, 72)),  # the canvas of 4:3
+        ((90, 160), (1.0, 4 / 3), (56, 72)),
         ((64, 64), (4 / 3, 16 / 9), (56, 72)),
         ((90, 160), (1.0, 16 / 9), None),
         ((96, 100), (1.0, 1.0), None),  # within SLACK
@@ -393,20 +393,26 @@ def test_a_guard_from_before_the_pose_is_read_without_it(scans: list[Picture]) -
         ((64, 64), (9.0, 9.0), None),  # so long is no picture
     ],
 )
-def test_the_part_of_a_picture_in_a_known_aspect(
-    shape: tuple[int, int], aspects: tuple[float, float] | None, part: tuple[int, int] | None
+def test_a_picture_in_a_known_aspect(
+    shape: tuple[int, int], aspects: tuple[float, float] | None, canvas: tuple[int, int] | None
 ) -> None:
+    """Its middle is larger on the canvas than all of it, and neither is stretched."""
     contract = Contract(size=64, min_size=8, multiple_of=4)
     picture = np.zeros((*shape, 3), np.uint8)
-    top, left = shape[0] // 4, shape[1] // 4
-    picture[top:-top, left:-left] = 200
+    half = min(shape) // 4
+    y, x = shape[0] // 2, shape[1] // 2
+    picture[y - half : y + half, x - half : x + half] = 200
     where = placement(*shape, 64, "fit", contract)
-    found = known_part(lay(picture, where), where, aspects, 64, contract)
-    assert (None if found is None else found.shape[:2]) == part
-    if found is not None:  # of the middle
-        height, width = found.shape[:2]
-        assert found[height // 2, width // 2, 0] == 200
-        assert np.abs(found.astype(int) - found[::-1, ::-1]).mean() < 10
+    found = in_known_aspect(lay(picture, where), where, aspects, 64, contract)
+    assert [each.shape[:2] for each in found] == ([] if canvas is None else [canvas] * 2)
+    sides = []
+    for each in found:
+        height, width = (side // 2 for side in each.shape[:2])
+        dark = each[:, :, 0] < 100  # the nearest to the middle: more is bright beyond the edges
+        tall, wide = int(dark[height:, width].argmax()), int(dark[height, width:].argmax())
+        assert tall > 5 and abs(tall - wide) <= 1
+        sides.append(tall)
+    assert sides == sorted(sides, reverse=True)
 
 
 def test_text_over_a_scan_is_taken_out(scans: list[Picture]) -> None:

@@ -18,6 +18,7 @@ from guard_helpers import grey, make_guarded, scan
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.load import guard_of
+from getgan.runtime.guard.looks import LOOKS
 from getgan.runtime.images import read_image, write_image
 from getgan.runtime.label import add_label
 from getgan.runtime.manifest import MANIFEST_NAME
@@ -27,6 +28,7 @@ from getgan.runtime.media.sidebyside import GAP
 from getgan.runtime.media.videowriter import VideoSink
 from getgan.runtime.pipeline import Pipeline, PipelineOptions
 from getgan.runtime.session import open_session
+from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
 
 pytestmark = needs_onnxruntime
 BIG = 240  # pixels: nothing is enlarged for the label
@@ -233,9 +235,9 @@ def test_a_scan_of_another_shape_is_told_what_to_do(bundle: Path, tmp_path: Path
     write_image(scans / "down.png", np.ascontiguousarray(wide(501)[::-1]))
     done = getgan("run", bundle, scans, "-o", tmp_path / "out")
     assert done.returncode == 4
-    assert "no face: wide.png: the picture is too wide or too tall: its middle" in done.stderr
+    assert "no face: wide.png: the picture is too wide or too tall for what the guard" in done.stderr
     assert "too wide or too tall: 1 pictures" in done.stdout and "--fit crop or --region" in done.stdout
-    # What else is wrong is found in the middle too.
+    # What else is wrong is found all the same.
     assert verdicts(tmp_path / "out") == {"down": ("refused", "upside-down"), "wide": ("refused", "aspect")}
     shown = read_image(tmp_path / "out" / "wide.png")
     assert np.array_equal(shown, labelled_card("aspect", *wide(500).shape[:2], label=True))
@@ -271,7 +273,29 @@ def test_a_guard_that_knows_no_aspects_or_has_this_one_looks_at_no_part(bundle: 
             counted.given.clear()
             pipeline.translate([scan(500, BIG)])
             assert counted.given == [1]  # what is known costs nothing
-    assert looks[0] == 3 < looks[1] == looks[2] <= 12
+    assert looks[0] == 3 < looks[1] == looks[2] == 2 + len(LOOKS) - 1  # there is no text to take out
+
+
+def test_the_shipped_guard_finds_heads_too_small_and_too_large_and_a_cut_picture() -> None:
+    """Rendered so, not enlarged: the surroundings are those that such a scan has."""
+    scene = SceneConfig(size=64)
+    opened = Bundle.open(Path(__file__).parents[1] / "examples" / "getgan-64.getgan")
+
+    def drawn(scene: SceneConfig, number: int) -> Any:
+        return render_ultrasound(scene, seed_of("ultrasound", "test", number)).ultrasound
+
+    small = [drawn(replace(scene, scale=(0.35, 0.4)), number) for number in range(6)]
+    large = [drawn(replace(scene, size=128), number)[32:96, 32:96] for number in range(10)]
+    cut = [drawn(scene, number)[10:-11] for number in range(8)]  # 3:2
+    with open_session(opened, precision="fp32", threads=1) as session:
+        counted: Any = Batches(session)
+        pipeline = Pipeline(counted, opened.manifest.contract, None, guard_of(opened))
+        for pictures, code, least in ((small, "too-far", 5), (large, "too-near", 4), (cut, "aspect", 4)):
+            counted.given.clear()
+            results = pipeline.translate(list(pictures))
+            codes = [result.verdict.code for result in results if result.verdict]
+            assert codes.count(code) >= least and set(codes) <= {code, "other", "too-near"}, codes
+            assert len(counted.given) <= len(pictures) * (1 + 13)
 
 
 def test_mark_shows_the_face_with_a_banner(bundle: Path, scans: Path, tmp_path: Path) -> None:

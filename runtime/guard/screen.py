@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,11 +47,11 @@ class Screen:
         self._last: Verdict | None = None  # the explained refusal, as long as nothing but refusals follow
 
     def judge(
-        self, view: Picture, answers: Answers, number: int, part: Callable[[], Picture | None]
+        self, view: Picture, answers: Answers, number: int, shaped: Callable[[], Sequence[Picture]]
     ) -> Judged:
         """The verdict on a view, uint8 (H, W, 3) RGB, of what the session gave for it.
 
-        part: as `Guard.judge`. DeviceError if the session gave no features.
+        shaped: as `Guard.judge`. DeviceError if the session gave no features.
         """
         looks: list[Answers] = []
         seconds = 0.0
@@ -66,7 +66,7 @@ class Screen:
         explain = time.monotonic() - self._explained >= self._every
         hidden = hidden_share(answers, number)
         verdict = self._guard.judge(
-            view, _features(answers, number), look, explain=explain, hidden=hidden, part=part
+            view, _features(answers, number), look, explain=explain, hidden=hidden, shaped=shaped
         )
         verdict = self._held(verdict, explain)
         if verdict.kind == "unusual":  # judged on its first look, whose face is the one to show
