@@ -19,7 +19,7 @@ WORDS = {
     "too-near": ("The head is too large in the picture.", "머리가 화면에 너무 크게 잡혔습니다."),
     "too-far": ("The head is too small in the picture.", "머리가 화면에 너무 작게 잡혔습니다."),
     "text": ("Text on the screen covers the scan.", "화면의 글자가 영상을 가리고 있습니다."),
-    "aspect": ("The picture is too wide or too tall.", "화면이 너무 넓거나 깁니다."),
+    "aspect": ("The picture is too wide or too tall.", "영상의 가로세로 비율이 맞지 않습니다."),
     "dark": ("The picture is too dark.", "영상이 너무 어둡습니다."),
     "hidden": ("Too much is hidden: move the probe.", "많이 가려져 있습니다: 탐촉자를 옮겨 주세요."),
 }
