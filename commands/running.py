@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from getgan.runtime.console import StatusLine
     from getgan.runtime.doctor.check import Check
     from getgan.runtime.session import SessionInfo
-    from getgan.runtime.summary import Failure
 
 
 def run(
@@ -99,7 +98,7 @@ def run(
             openers=[DicomOpener()],
             on_session=lambda info: _tell(info, line),
             on_progress=lambda progress: line.show(progress.text()),
-            on_failure=lambda failure: line.message(_told(failure)),
+            on_failure=lambda failure: line.message(failure.text()),
             on_note=line.message,
         )
     tell(report, json)
@@ -157,11 +156,6 @@ def drift(
             on_progress=lambda text: line.show(text),
         )
     tell(report, json)
-
-
-def _told(failure: Failure) -> str:
-    kind = "no face" if failure.not_face else "refused" if failure.refused else "failed"
-    return f"{kind}: {failure.name}: {failure.reason}"
 
 
 def _tell(info: SessionInfo, line: StatusLine) -> None:

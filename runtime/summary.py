@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
-from getgan.printing import json_text
+from getgan.printing import counted, json_text
 from getgan.runtime.console import clock
 
 MAX_FAILURES = 1000  # kept with their reasons; a camera may fail for days
@@ -28,6 +28,14 @@ class Failure:
     refused: bool = False  # the network's picture is broken, or the input is of one flat colour
     frame: int | None = None  # 0-based, of a video or a camera
     not_face: bool = False  # the guard says that it is no face scan, and a card or a banner says so
+    marked: bool = False  # a banner: the face is shown all the same
+
+    def text(self) -> str:
+        """One line: what became of it, its name and why."""
+        kind = "refused" if self.refused else "failed"
+        if self.not_face:
+            kind = "shown with a banner" if self.marked else "no face"
+        return f"{kind}: {self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Progress:
         total = "" if self.total is None else f"/{self.total}"
         failed = f", {self.failed} failed" if self.failed else ""
         failed += f", {self.refused} refused" if self.refused else ""
-        failed += f", {self.not_face} no face scans" if self.not_face else ""
+        failed += f", {counted(self.not_face, 'no face scan')}" if self.not_face else ""
         eta = "" if self.eta is None else f", {clock(self.eta)} left"
         return f"{self.done}{total}, {self.rate:.2f}/s{eta}{failed}"
 
@@ -88,8 +96,9 @@ class Summary:
     stopped: str = ""  # why it ended early: a full disk, a camera that went away, a file that is cut off
     interrupted: bool = False  # Ctrl-C, SIGTERM, SIGHUP
     unusual: int = 0  # of the translated: with the calibration's brightness and colours
-    not_face: int = 0  # what the guard took for no face scan, now or when the card that stands there was made
-    aspect: int = 0  # of these, now: they would be known in a shape that the calibration had
+    not_face: int = 0  # what the guard took for no face scan, now or when the picture there was made
+    marked: int = 0  # of these: faces with a banner and not cards
+    aspect: int = 0  # of these: they would be known in a shape that the calibration had
 
     @property
     def exit_code(self) -> int:
@@ -108,7 +117,11 @@ class Summary:
         parts += [f"{self.skipped} skipped (there already)"] if self.skipped else []
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"{self.refused} refused (flat or broken)"] if self.refused else []
-        parts += [f"{self.not_face} no face scans (no face shown)"] if self.not_face else []
+        for count, how in (
+            (self.not_face - self.marked, "no face shown"),
+            (self.marked, "face shown with a banner"),
+        ):
+            parts += [f"{counted(count, 'no face scan')} ({how})"] if count else []
         parts += [f"{self.dropped} dropped (came faster than they were translated)"] if self.dropped else []
         lines = [f"{', '.join(parts)} in {self.seconds:.1f} s ({self.rate:.2f}/s)"]
         if self.translated:
@@ -122,9 +135,9 @@ class Summary:
             )
         if self.aspect:
             lines.append(
-                f"too wide or too tall: {self.aspect} pictures, which would be known in a shape that the "
-                "calibration had; show the whole head in one by --fit crop or --region, or calibrate with "
-                "own scans of this shape: getgan help guard"
+                f"too wide or too tall: {counted(self.aspect, 'picture')}, which would be known in a shape "
+                "that the calibration had; show the whole head in one by --fit crop or --region, or "
+                "calibrate with own scans of this shape: getgan help guard"
             )
         for not_face, what in ((False, "without a picture"), (True, "that are no face scans")):
             frames = [each.frame for each in self.failures if each.not_face is not_face]

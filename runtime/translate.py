@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Protocol
 
 from getgan.errors import DataError, GetganError, OutputError
 from getgan.printing import one_line
+from getgan.runtime.guard.judge import ASPECT, DARK, HIDDEN, OTHER
+from getgan.runtime.guard.looks import LOOKS
 from getgan.runtime.interrupts import signals_go_to
 from getgan.runtime.media.frames import Frame, Image, Pending, Pictures, Source
 from getgan.runtime.media.record import Made, Taken
@@ -17,6 +19,17 @@ from getgan.runtime.media.sinks import Sink
 from getgan.runtime.media.videowriter import LOST
 from getgan.runtime.pipeline import Result
 from getgan.runtime.summary import MAX_FAILURES, Failure, Progress, Summary, Times
+
+# Of a refused picture's codes. The two ways to be turned have one.
+REASONS = {"aspect": ASPECT, "dark": DARK, "hidden": HIDDEN, "other": OTHER} | {
+    look.code: " or ".join(dict.fromkeys(each.reason for each in LOOKS if each.code == look.code))
+    for look in LOOKS
+}
+
+
+def reason_of(code: str) -> str:
+    """A refusal's code in words; the code itself if another version of getgan wrote it."""
+    return REASONS.get(code, code)
 
 
 class Translator(Protocol):
@@ -80,7 +93,7 @@ class _Job:
         self._on_failure = on_failure
         self._on_result = on_result
         self._translated = self._skipped = self._failed = self._refused = 0
-        self._unusual = self._not_face = self._aspect = self._written = 0
+        self._unusual = self._not_face = self._marked = self._aspect = self._written = 0
         self._failures: list[Failure] = []
         self._last_reason = ""
         self._times = Times()
@@ -144,10 +157,7 @@ class _Job:
         for each in waiting:
             try:
                 if isinstance(each.frame, Made):
-                    if each.frame.verdict == "refused":
-                        self._not_face += 1
-                    else:
-                        self._skipped += 1
+                    self._stands(each.pending, each.frame)
                 elif isinstance(each.frame, Frame):
                     self._put(each, each.frame, next(results))
                 else:
@@ -178,13 +188,26 @@ class _Job:
         self._times.add((waiting.seconds, timings.pre, timings.network, timings.post, encode, timings.looks))
         self._written += 1
         if verdict is not None and verdict.kind == "refused":
-            self._not_face += 1
-            self._aspect += code == "aspect"
-            self._tell(self._failure(waiting.pending, verdict.reason, not_face=True))
+            self._no_face(waiting.pending, code, verdict.reason, marked=not result.card)
             return
         self._translated += 1
         self._unusual += kind == "unusual"
         self._last_reason = ""
+
+    def _stands(self, pending: Pending, made: Made) -> None:
+        """Its output is there already; a card's reason is told again, as its record holds it."""
+        if made.verdict == "refused":
+            marked = made.recipe.guard == "mark"
+            self._no_face(pending, made.reason, reason_of(made.reason), marked=marked)
+            return
+        self._skipped += 1
+        self._last_reason = ""
+
+    def _no_face(self, pending: Pending, code: str, reason: str, *, marked: bool) -> None:
+        self._not_face += 1
+        self._marked += marked
+        self._aspect += code == "aspect"
+        self._tell(replace(self._failure(pending, reason), not_face=True, marked=marked))
 
     def _fail(self, pending: Pending, error: DataError, *, refused: bool) -> None:
         note = "" if isinstance(error, Taken) else self._sink.lose(pending, "refused" if refused else LOST)
@@ -196,10 +219,10 @@ class _Job:
         self._tell(self._failure(pending, reason, refused=refused))
 
     @staticmethod
-    def _failure(pending: Pending, reason: str, *, refused: bool = False, not_face: bool = False) -> Failure:
+    def _failure(pending: Pending, reason: str, *, refused: bool = False) -> Failure:
         frame = None if pending.time is None else pending.index
         name = pending.name if frame is None else f"{pending.name} frame {frame}"
-        return Failure(one_line(name), reason, refused, frame, not_face)
+        return Failure(one_line(name), reason, refused, frame)
 
     def _tell(self, failure: Failure) -> None:
         if len(self._failures) < MAX_FAILURES:
@@ -240,6 +263,7 @@ class _Job:
             interrupted=self._signalled,
             unusual=self._unusual,
             aspect=self._aspect,
+            marked=self._marked,
             not_face=self._not_face,
         )
 

@@ -22,12 +22,13 @@ from getgan.runtime.guard.looks import LOOKS
 from getgan.runtime.images import read_image, write_image
 from getgan.runtime.label import add_label
 from getgan.runtime.manifest import MANIFEST_NAME
-from getgan.runtime.media.plate import BACKGROUND, card, labelled_card, with_banner
+from getgan.runtime.media.plate import BACKGROUND, CARDS, card, labelled_card, with_banner
 from getgan.runtime.media.record import made_of, sidecar_of
 from getgan.runtime.media.sidebyside import GAP
 from getgan.runtime.media.videowriter import VideoSink
 from getgan.runtime.pipeline import Pipeline, PipelineOptions
 from getgan.runtime.session import open_session
+from getgan.runtime.translate import reason_of
 from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
 
 pytestmark = needs_onnxruntime
@@ -100,8 +101,10 @@ def test_the_same_command_says_the_same_and_another_mode_mixes_nothing(
     out = tmp_path / "out"
     getgan("run", bundle, scans, "-o", out)
     cards = {path.name: path.read_bytes() for path in out.glob("*.png")}
-    code, again, _ = summary_of(bundle, scans, "-o", out)
+    code, again, told = summary_of(bundle, scans, "-o", out)
     assert (code, again["translated"], again["skipped"], again["not_face"]) == (4, 0, 3, 3)
+    for line in ("down.png: the head is upside down", "noise.png: not a face scan", "photo.png: not a face"):
+        assert f"no face: {line}" in told  # as the first time
     code, other, told = summary_of(bundle, scans, "-o", out, "--guard", "off")
     assert code == 1 and other["failed"] == 6
     assert "was made with guard refuse, wanted guard off" in told
@@ -236,9 +239,11 @@ def test_a_scan_of_another_shape_is_told_what_to_do(bundle: Path, tmp_path: Path
     done = getgan("run", bundle, scans, "-o", tmp_path / "out")
     assert done.returncode == 4
     assert "no face: wide.png: the picture is too wide or too tall for what the guard" in done.stderr
-    assert "too wide or too tall: 1 pictures" in done.stdout and "--fit crop or --region" in done.stdout
+    assert "too wide or too tall: 1 picture, which" in done.stdout and "--fit crop or --region" in done.stdout
     # What else is wrong is found all the same.
     assert verdicts(tmp_path / "out") == {"down": ("refused", "upside-down"), "wide": ("refused", "aspect")}
+    again = getgan("run", bundle, scans, "-o", tmp_path / "out")
+    assert "no face: wide.png: the picture is too wide" in again.stderr and "tall: 1 pict" in again.stdout
     shown = read_image(tmp_path / "out" / "wide.png")
     assert np.array_equal(shown, labelled_card("aspect", *wide(500).shape[:2], label=True))
     code, summary, _ = summary_of(bundle, scans / "wide.png", "-o", tmp_path / "square.png", "--fit", "crop")
@@ -273,6 +278,8 @@ def test_a_guard_that_knows_no_aspects_or_has_this_one_looks_at_no_part(bundle: 
             counted.given.clear()
             pipeline.translate([scan(500, BIG)])
             assert counted.given == [1]  # what is known costs nothing
+    # All but the first: matched tones, ten changes, and for a picture of another shape two more.
+    assert len(LOOKS) == 10
     assert looks[0] == 3 < looks[1] == looks[2] == 2 + len(LOOKS) - 1  # there is no text to take out
 
 
@@ -303,7 +310,13 @@ def test_mark_shows_the_face_with_a_banner(bundle: Path, scans: Path, tmp_path: 
         for name in ("noise", "scan"):
             out = tmp_path / f"{name}-{mode}.jpg"
             done = getgan("run", bundle, scans / f"{name}.png", "-o", out, "--guard", mode)
-            assert done.returncode == (4 if (mode, name) == ("mark", "noise") else 0), done.stderr
+            banner = (mode, name) == ("mark", "noise")
+            assert done.returncode == (4 if banner else 0), done.stderr
+            again = getgan("run", bundle, scans / f"{name}.png", "-o", out, "--guard", mode)
+            for each in (done, again):
+                assert ("shown with a banner: noise.png: not a face scan" in each.stderr) is banner
+                assert ("1 no face scan (face shown with a banner)" in each.stdout) is banner
+                assert "no face:" not in each.stderr and "no face shown" not in each.stdout
             record = json.loads(sidecar_of(out).read_bytes())
             assert record["recipe"]["guard"] == mode
             assert record["verdict"] == ("" if mode == "off" else "refused" if name == "noise" else "ok")
@@ -311,6 +324,26 @@ def test_mark_shows_the_face_with_a_banner(bundle: Path, scans: Path, tmp_path: 
     assert plain[:8].mean() > 60 and marked[:8].mean() < 40
     assert np.abs(marked[60:] - plain[60:]).mean() < 2.0
     assert np.array_equal(read_image(tmp_path / "scan-mark.jpg"), read_image(tmp_path / "scan-off.jpg"))
+
+
+def test_each_card_has_words_for_a_later_run() -> None:
+    codes = {path.stem for path in CARDS.glob("*.png")}
+    assert len(codes) >= 9 and all(reason_of(code) != code for code in codes)
+    assert reason_of("turned") == "the head lies on its side or the head is turned too far"
+
+
+def test_the_readme_s_lines_tell_a_card_from_a_face(
+    bundle: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    lines = readme.split("```python\n")[1].split("```")[0]
+    (tmp_path / "face.getgan").symlink_to(bundle)
+    monkeypatch.chdir(tmp_path)
+    for name, face in (("noise", False), ("scan", True)):
+        (tmp_path / "scan.png").write_bytes((scans / f"{name}.png").read_bytes())
+        exec(lines, {})
+        assert ("no face scan: not a face scan" in capsys.readouterr().out) is not face
+        assert (tmp_path / "face.png").exists() is face
 
 
 def test_off_and_a_bundle_without_guard_say_so_at_every_start(

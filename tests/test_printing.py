@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from getgan.printing import json_text, one_line, printable
+from getgan.printing import counted, json_text, one_line, printable
 from getgan.runtime.console import ShareLine, StatusLine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +23,10 @@ def test_one_line_keeps_words_and_shows_what_moves_a_cursor() -> None:
     assert shown.isprintable()
     assert shown.startswith(r"a\x1b[31mred\x1b]0;title\x07\x9b2J") and shown.endswith(r"b\nnext")
     assert printable("one\ntwo\x1b[2K\r") == "one\ntwo\\x1b[2K\\r"
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "picture") for number in (0, 1, 2)] == ["0 pictures", "1 picture", "2 pictures"]
 
 
 class Facts(msgspec.Struct, frozen=True):

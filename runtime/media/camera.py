@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from getgan.errors import DataError
+from getgan.printing import counted
 from getgan.runtime.media.capture import STREAM_OPTIONS, open_limited, quiet_opencv
 from getgan.runtime.media.frames import Image, Pending
 from getgan.runtime.media.video import check_frame_size, rgb_from_capture, usable_fps
@@ -149,7 +150,7 @@ class Camera:
         while not self._stop:
             done, image = capture.read()
             if not done or image is None:
-                return f"{self.shown} went away after {index} frames; {self._advice}"
+                return f"{self.shown} went away after {counted(index, 'frame')}; {self._advice}"
             with self._condition:
                 self.dropped += self._newest is not None
                 self._newest = (index, time.monotonic(), np.asarray(image, np.uint8))

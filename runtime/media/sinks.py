@@ -16,6 +16,7 @@ import numpy as np
 
 from getgan.errors import DataError, OutputError
 from getgan.files import remove_leftovers, write_bytes_atomic
+from getgan.printing import counted
 from getgan.runtime.images import bytes_from_image
 from getgan.runtime.label import add_label
 from getgan.runtime.media.frames import Frame, Image, Pending, Pictures
@@ -150,7 +151,8 @@ class ImageFolderSink:
         # A clip that cannot even be opened has no frames; it had some when it was another.
         removed = self._remove_frames_of(pending.name) if pending.time is None else 0
         note = _lost(path, self._stamp)
-        return note or (f"{removed} older frames of it were removed" if removed else "")
+        were = f"{counted(removed, 'older frame')} of it {'was' if removed == 1 else 'were'} removed"
+        return note or (were if removed else "")
 
     def close(self, *, keep: bool) -> None:
         """Remove the frames that an older clip of the same name had and this one has not."""

@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 
+def counted(number: int, thing: str) -> str:
+    """1 picture, 2 pictures."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def json_text(document: object, indent: int | None = 2) -> str:
     """Records, dicts and lists as JSON that every parser takes: ASCII only, null for NaN and infinity."""
     if isinstance(document, msgspec.Struct):
