@@ -21,8 +21,10 @@ from guard_helpers import grey, make_guarded, scan
 from getgan.errors import DataError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.drift import trail as trails
-from getgan.runtime.drift.compare import cliffs_delta, kolmogorov_smirnov
-from getgan.runtime.drift.findings import DAY, Point, findings_of, unrecorded
+from getgan.runtime.drift.compare import change_of, cliffs_delta, kolmogorov_smirnov, p_of_share
+from getgan.runtime.drift.findings import findings_of, missing_of, sentences_of
+from getgan.runtime.drift.series import DAY, Point
+from getgan.runtime.drift.shares import shares_of
 from getgan.runtime.drift.trail import HOUR, Trail, read_trail, trail_of
 from getgan.runtime.guard.judge import Guard, Verdict
 from getgan.runtime.guard.load import guard_of
@@ -64,6 +66,35 @@ def test_p_is_uniform_without_a_difference_and_small_with_one() -> None:
     assert kolmogorov_smirnov(np.zeros(9), np.zeros(30)) == pytest.approx((0.0, 1.0))
 
 
+def test_a_change_is_found_where_it_is_whatever_single_values_do() -> None:
+    rng = np.random.default_rng(3)
+    for place in (8, 60, 93):
+        values = rng.normal(size=100)
+        values[place:] -= 3.0
+        values[[2, place + 4]] = (-3.0, 0.0)  # one too early, and one that is as before
+        start, p = change_of(values, range(1, 100), 5)
+        assert abs(start - place) <= 2 and p < 0.02
+        coarse, _ = change_of(values, range(10, 100, 10), 5)
+        assert coarse in (place // 10 * 10, place // 10 * 10 + 10)
+    ps = [change_of(rng.normal(size=30), range(1, 30), 5)[1] for _ in range(60)]
+    assert 0.01 <= np.mean(np.array(ps) <= 0.1) <= 0.25
+    assert change_of(rng.normal(size=5), range(1, 5), 5) == (0, 1.0)
+
+
+def test_a_share_is_held_to_what_is_promised() -> None:
+    assert p_of_share(np.zeros(50), 0.01) == 1.0
+    refused = np.zeros(100)
+    refused[:3] = 1.0
+    assert p_of_share(refused, 0.01) == pytest.approx(0.0794, abs=1e-4)  # scipy's binom.sf(2, 100, 0.01)
+    assert p_of_share(np.ones(2000), 0.01) < 1e-12
+    # Of runs whose shares lie between, p is too large rather than too small.
+    rng = np.random.default_rng(0)
+    ps = [p_of_share(rng.beta(0.1, 0.9, 8), 0.1) for _ in range(400)]
+    assert np.mean(np.array(ps) <= 0.1) <= 0.1
+    assert p_of_share(np.full(8, 0.28), 0.01) < 1e-9
+    assert p_of_share(np.full(3000, 0.9), 0.01) == 0.0 < p_of_share(np.array([0.5, *[0.0] * 7]), 0.01)
+
+
 # --- what is measured ----------------------------------------------------------------------------------
 
 
@@ -81,6 +112,8 @@ def test_without_an_occlusion_map_nothing_is_said_of_what_is_hidden(tmp_path: Pa
     points = [Point(None, str(n), "ok", result.attributes) for n, result in enumerate(results)]
     names = {finding.name for finding in findings_of(points, mapped.statistics, timed=False)}
     assert names == set(ATTRIBUTES) - {"hidden"}
+    (missing,) = missing_of(points, mapped.statistics)
+    assert missing.name == "hidden" and "exported without --occlusion" in missing.why
 
 
 # --- in words ------------------------------------------------------------------------------------------
@@ -112,7 +145,89 @@ def test_the_day_from_which_pictures_are_greyer_is_found(bundle: Path) -> None:
     assert finding.name == "colour" and finding.delta == -1.0 and finding.p == 0.001
     assert finding.words == "since 3 May 2026 these pictures are greyer than any in the calibration"
     (unknown,) = [f for f in findings_of(points, statistics, timed=False) if f.drifted]
-    assert unknown.since == "picture 7"
+    assert unknown.since == "file 7"
+
+
+def test_what_was_never_usual_has_no_since(bundle: Path) -> None:
+    """One of them just inside the band made a "since picture 94" of what all of them are."""
+    statistics = statistics_of(bundle)
+    colours = statistics.attributes[ATTRIBUTES.index("colour")].astype(float)
+    rng = np.random.default_rng(2)
+    dimmed = list(colours[0] * rng.uniform(0.7, 0.99, 100))
+    dimmed[92] = float(colours[6])
+    for timed in (False, True):
+        (finding,) = [
+            f for f in findings_of(points_of(dimmed, statistics), statistics, timed=timed) if f.drifted
+        ]
+        assert finding.words == "these pictures are greyer than most in the calibration"
+        assert (finding.since, finding.units, finding.of) == ("", 100, 100)
+
+
+def test_one_usual_picture_does_not_move_the_start(bundle: Path) -> None:
+    statistics = statistics_of(bundle)
+    usual = [float(v) for v in statistics.attributes[ATTRIBUTES.index("colour")][5:95:3]]
+    colours = [*np.random.default_rng(2).permutation(usual), *[1.0 + 0.1 * n for n in range(20)]]
+    colours[29] = colours[45] = usual[15]
+    (finding,) = [
+        f for f in findings_of(points_of(colours, statistics), statistics, timed=False) if f.drifted
+    ]
+    assert (finding.since, finding.units, finding.of) == ("file 31", 20, 50)
+
+
+def test_a_unit_without_a_value_is_counted_all_the_same(bundle: Path) -> None:
+    """The first three made no face: the fourth of the faces is that of the seventh run."""
+    statistics = statistics_of(bundle)
+    warmth = ATTRIBUTES.index("face warmth")
+    points = points_of([float(statistics.attributes[3][50])] * 40, statistics)
+    values = [math.nan] * 3 + [float(statistics.attributes[warmth][50])] * 17 + [1000.0] * 20
+    points = [
+        replace(point, values=(*point.values[:warmth], value, *point.values[warmth + 1 :]))
+        for point, value in zip(points, values, strict=True)
+    ]
+    found = {f.name: f for f in findings_of(points, statistics, timed=False, unit="run")}
+    assert found["face warmth"].since == "run 21" and found["face warmth"].of == 37
+
+
+def test_what_drifted_together_is_one_sentence(bundle: Path) -> None:
+    statistics = statistics_of(bundle)
+    points = []
+    for point in points_of([1.0] * 40, statistics):
+        values = list(point.values)
+        for name in ("brightness", "contrast"):
+            values[ATTRIBUTES.index(name)] = 0.0
+        values[ATTRIBUTES.index("face warmth")] = 1000.0
+        points.append(replace(point, values=tuple(values)))
+    told = sentences_of(findings_of(points, statistics, timed=False))
+    assert "these pictures are darker, flatter and greyer than any in the calibration" in told
+    assert "these faces are redder than any in the calibration" in told
+    assert [sentence.count("these") for sentence in told] == [1, 1]
+
+
+def test_refused_pictures_are_counted_by_runs(bundle: Path) -> None:
+    statistics = statistics_of(bundle)
+    point = points_of([1.0], statistics)[0]
+
+    def shown(refused: list[int], of: int = 22) -> tuple[Point, ...]:
+        return tuple(
+            replace(point, unit=str(run), kind="refused" if number < count else "ok")
+            for run, count in enumerate(refused)
+            for number in range(of)
+        )
+
+    refused, unusual = shares_of(shown([6] * 8), 0.01, timed=False, unit="run")
+    assert refused.drifted and refused.p is not None and refused.p < 1e-6 and refused.h > 0.8
+    assert refused.words == (
+        "48 of 176 pictures (27.3 %) are refused, in 8 of 8 runs, where 1.0 % at most is promised"
+    )
+    assert not unusual.drifted and not unusual.beyond and unusual.p == 1.0
+    # The frames of one bad run are one bad run.
+    (once, _) = shares_of(shown([22, 0, 0, 0, 0, 0, 0, 0]), 0.01, timed=False, unit="run")
+    assert once.beyond and not once.drifted and once.p is not None and once.p > 0.05
+    (few, _) = shares_of(shown([6] * 3), 0.01, timed=False, unit="run")
+    assert few.beyond and not few.drifted and few.p is None
+    (later, _) = shares_of(shown([0] * 9 + [11] * 9), 0.01, timed=False, unit="run")
+    assert later.drifted and (later.since, later.pictures, later.of) == ("run 10", 99, 198)
+    assert later.words.startswith("since run 10, 99 of 198 pictures (50.0 %) are refused, in 9 of 9 runs")
 
 
 def test_pictures_like_the_calibration_drift_nowhere_and_few_are_not_tested(bundle: Path) -> None:
@@ -122,7 +237,9 @@ def test_pictures_like_the_calibration_drift_nowhere_and_few_are_not_tested(bund
     assert not [f for f in findings_of(points, statistics, timed=True) if f.drifted]
     few = findings_of(points_of([1.0] * 4, statistics), statistics, timed=True)
     assert all(f.p is None and not f.drifted for f in few)
-    assert any("too few for a test" in f.words for f in few)
+    assert all(f.words.endswith("was not tested: 4 files are too few") for f in few)
+    (one, *_) = findings_of(points_of([1.0], statistics), statistics, timed=False, unit="run")
+    assert one.words == "the pictures' score was not tested: 1 run is too few"
 
 
 def test_faces_that_turn_are_told_and_an_older_guard_says_that_it_has_no_pose(bundle: Path) -> None:
@@ -142,7 +259,8 @@ def test_faces_that_turn_are_told_and_an_older_guard_says_that_it_has_no_pose(bu
     older = replace(
         statistics, attributes=np.where(np.arange(len(ATTRIBUTES))[:, None] == pose, 0, attributes)
     )
-    assert unrecorded(older) == ("face pose",) and unrecorded(recorded) == ()
+    assert [each.name for each in missing_of(points, older)] == ["face pose"]
+    assert missing_of(points, recorded) == ()
     assert "face pose" not in {f.name for f in findings_of(points, older, timed=True)}
 
 
@@ -167,7 +285,9 @@ def test_a_probe_that_turned_grey_is_told_with_its_day(bundle: Path, tmp_path: P
     done = getgan("drift", bundle, pictures, "-o", page, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert "since 6 May 2026 these pictures are greyer than any in the calibration" in report["headline"]
+    assert report["headline"].startswith("since 6 May 2026 these pictures are farther from the usual, ")
+    assert "and greyer than any in the calibration" in report["headline"]
+    assert "; 6 of 12 pictures (50.0 %) are unusual, where 1.0 % at most is " in report["headline"]
     assert (report["pictures"], report["failed"], report["unusual"]) == (
         12,
         1,
@@ -176,10 +296,11 @@ def test_a_probe_that_turned_grey_is_told_with_its_day(bundle: Path, tmp_path: P
     assert (report["first"], report["last"]) == ("1 May 2026", "12 May 2026")
     html = page.read_text("utf-8")
     assert "ince 6 May 2026 these pictures are greyer than any in the calibration" in html
-    assert html.count("<svg") == len(report["findings"]) and "<script" not in html
+    assert "Over 7 files since 6 May 2026: of 100 pairs" in html and "hidden was not compared" not in html
+    assert html.count("<svg") == len(report["findings"]) + 2 and "<script" not in html
     assert "http" not in html and "<b>" not in html and "05.png" not in html
     text = getgan("drift", bundle, pictures, "-o", page)  # its own page may be replaced
-    assert text.returncode == 0 and "drift colour" in text.stdout
+    assert text.returncode == 0 and "drift    colour" in text.stdout
 
 
 def test_no_drift_is_said_so(bundle: Path, tmp_path: Path, cache: Path) -> None:
@@ -197,10 +318,12 @@ def test_a_guard_from_before_the_pose_says_so_and_finds_the_rest(tmp_path: Path,
     (bundle / MANIFEST_NAME).write_bytes(json_from_manifest(manifest))
     done = getgan("drift", bundle, write_scans(tmp_path / "scans", grey_from=0), "--json")
     report = json.loads(done.stdout)
-    assert report["unrecorded"] == ["face pose"] and "greyer than any" in report["headline"]
+    assert [each["name"] for each in report["missing"]] == ["face pose"] and "greyer than any" in report[
+        "headline"
+    ]
     assert "face pose" not in {finding["name"] for finding in report["findings"]}
     text = getgan("drift", bundle, tmp_path / "scans").stdout
-    assert "the calibration did not record the face pose: calibrate again" in text
+    assert "face pose       not compared: the calibration did not record it: calibrate again" in text
 
 
 def test_what_cannot_be_compared_is_one_line(bundle: Path, tmp_path: Path, cache: Path) -> None:
@@ -220,6 +343,31 @@ def test_what_cannot_be_compared_is_one_line(bundle: Path, tmp_path: Path, cache
         done = getgan("drift", bundle, url)
     assert done.returncode == 2 and "wanted files" in one_line(done)
     assert mine.read_text() == "<p>precious</p>"
+
+
+def test_many_refused_are_no_all_clear(bundle: Path, tmp_path: Path, cache: Path) -> None:
+    """28 % refused where 1 % is promised, and the colours as ever."""
+    for run in range(6):
+        folder = tmp_path / f"run{run}"
+        folder.mkdir()
+        for number in range(6):
+            picture = scan(700 + 6 * run + number)
+            path = folder / f"{number}.png"
+            write_image(path, np.ascontiguousarray(picture[::-1]) if number < 3 else picture)
+        assert getgan("run", bundle, folder, "-o", tmp_path / f"faces{run}").returncode == 4
+        if run in (0, 2, 5):
+            done = getgan("drift", bundle, "-o", tmp_path / "page.html").stdout
+            assert "like those of the calibration" not in done
+            assert "are refused, in " in done.splitlines()[0]
+            few = {
+                0: "1 run is too few for a test, but 3 of 6 pictures (50.0 %)",
+                2: "3 runs are too few for",
+            }
+            assert done.startswith(few.get(run, "18 of 36 pictures (50.0 %) are refused, in 6 of 6 runs"))
+            assert ("\nuntested refused" in done) is (run < 5) and ("\nok " in done) is (run == 5)
+    html = (tmp_path / "page.html").read_text("utf-8")
+    assert '<h2 class="drift">18 of 36 pictures (50.0 %) are refused' in html
+    assert "<h1>18 of 36 pictures" in html and "refused: share of each run's pictures" in html
 
 
 # --- the record ----------------------------------------------------------------------------------------

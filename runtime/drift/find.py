@@ -6,16 +6,17 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from getgan import __version__
 from getgan.errors import ConfigError, DataError, UsageError
 from getgan.files import read_small, write_bytes_atomic
-from getgan.printing import json_text
+from getgan.printing import counted
 from getgan.runtime.bundle import Bundle
-from getgan.runtime.drift.findings import DAY, Finding, Point, date_of, findings_of, unrecorded
+from getgan.runtime.drift.findings import findings_of, missing_of
 from getgan.runtime.drift.page import MARK, page_of
+from getgan.runtime.drift.report import DriftReport
+from getgan.runtime.drift.series import DAY, Point, date_of
+from getgan.runtime.drift.shares import shares_of
 from getgan.runtime.drift.trail import read_trail
 from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.load import guard_of
@@ -25,66 +26,6 @@ from getgan.runtime.pipeline import Pipeline
 from getgan.runtime.session import open_session
 
 EVERY_S = 1.0  # of a video, as its neighbours show the same
-
-
-@dataclass(frozen=True)
-class DriftReport:
-    """In what pictures differ from those of the calibration."""
-
-    bundle: str
-    source: str  # "" = what runs on this machine kept
-    pictures: int
-    units: int  # files or runs
-    failed: int  # could not be read
-    ok: int
-    unusual: int
-    not_face: int
-    promised: float  # share of false alarms of pictures like the calibration's
-    first: str  # date of the first picture; "" = only the order is known
-    last: str
-    findings: tuple[Finding, ...]
-    unrecorded: tuple[str, ...]  # attributes that the calibration did not measure
-    page: str  # "" = none was asked for
-
-    @property
-    def headline(self) -> str:
-        """The most important sentence, or that there is nothing to say."""
-        drifted = sorted((f for f in self.findings if f.drifted), key=lambda f: -abs(f.delta))
-        if drifted:
-            return "; ".join(finding.words for finding in drifted)
-        if self.findings and all(finding.p is None for finding in self.findings):
-            return "too few files or runs for a test; no drift was found"
-        return "no drift was found: these pictures are like those of the calibration"
-
-    def counts(self) -> str:
-        """How many pictures there are, and what the guard says of them."""
-        when = f", {self.first} to {self.last}" if self.first else ""
-        failed = f", {self.failed} could not be read" if self.failed else ""
-        return (
-            f"{self.pictures} pictures of {self.units} {'files' if self.source else 'runs'}{when}: "
-            f"{self.ok} as in the calibration, {self.unusual} unusual, {self.not_face} no face scans"
-            f"{failed}; of pictures like the calibration's {self.promised:.1%} at most would be refused"
-            + "".join(
-                f"; the calibration did not record the {name}: calibrate again" for name in self.unrecorded
-            )
-        )
-
-    def text(self) -> str:
-        """For people."""
-        lines = [self.headline, self.counts()]
-        for each in self.findings:
-            p = "p not tested" if each.p is None else f"p {each.p:.3f}"
-            low, middle, high = each.reference
-            lines.append(
-                f"{'drift' if each.drifted else 'ok':5} {each.name:15} {each.median:8.3f}, calibration "
-                f"{middle:.3f} ({low:.3f} to {high:.3f}); Kolmogorov-Smirnov {each.distance:.2f}, {p}; "
-                f"Cliff's delta {each.delta:+.2f}"
-            )
-        return "\n".join([*lines, *([f"page: {self.page}"] if self.page else [])])
-
-    def to_json(self) -> str:
-        """For machines."""
-        return json_text(asdict(self) | {"getgan": __version__, "headline": self.headline})
 
 
 def find_drift(
@@ -126,28 +67,30 @@ def find_drift(
     timed = len(known) == len(points) and max(known) - min(known) >= DAY
     if timed:
         points.sort(key=lambda point: point.moment or 0.0)
+    unit = "file" if source_text else "run"
     kinds = [point.kind for point in points]
     record = bundle.manifest.guard
+    promised = record.share if record else 0.0
     report = DriftReport(
         bundle=str(bundle.path),
         source=source_text,
         pictures=len(points),
+        unit=unit,
         units=len({point.unit for point in points}),
         failed=failed,
         ok=kinds.count("ok"),
         unusual=kinds.count("unusual"),
         not_face=kinds.count("refused"),
-        promised=record.share if record else 0.0,
+        promised=promised,
         first=date_of(min(known)) if timed else "",
         last=date_of(max(known)) if timed else "",
-        findings=findings_of(points, guard.statistics, timed=timed),
-        unrecorded=unrecorded(guard.statistics),
+        shares=shares_of(points, promised, timed=timed, unit=unit),
+        findings=findings_of(points, guard.statistics, timed=timed, unit=unit),
+        missing=missing_of(points, guard.statistics),
         page="" if output is None else str(output),
     )
     if output is not None:
-        page = page_of(
-            report.headline, report.counts(), report.findings, points, guard.statistics, timed=timed
-        )
+        page = page_of(report, points, guard.statistics, timed=timed)
         output.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(output, page.encode())
     return report
@@ -191,7 +134,7 @@ def _measured(
                     continue
                 moment = _moment(Path(source_text), pending.name)
                 points.append(Point(moment, pending.name, result.verdict.kind, result.attributes))
-                on_progress(f"{len(points)} pictures")
+                on_progress(counted(len(points), "picture"))
     return points, failed
 
 

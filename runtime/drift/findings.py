@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from getgan.printing import counted
 from getgan.runtime.drift.compare import LARGE, cliffs_delta, kolmogorov_smirnov
+from getgan.runtime.drift.series import FEWEST, SURE, Point, Series, change_in, series_of
 from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics
 
-FEWEST = 5  # units: of fewer a test says nothing
-SURE = 0.05 / len(ATTRIBUTES)  # p of each, so that all together are wrong once in twenty
 LOW, HIGH = 5, 95  # the quantiles, in percent, between which most of the calibration lies
-DAY = 86400
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # What is measured, and what a smaller and a larger value is called.
 MEANING = {
     "score": ("distance from the calibration, 1 = the guard's limit", "nearer", "farther from the usual"),
@@ -41,16 +38,6 @@ MEANING = {
 
 
 @dataclass(frozen=True)
-class Point:
-    """What was measured of one picture."""
-
-    moment: float | None  # seconds since 1970; None = not known
-    unit: str  # pictures of one file or run are alike, and count as one
-    kind: str  # the guard's verdict
-    values: tuple[float, ...]  # as ATTRIBUTES; NaN = there was no face
-
-
-@dataclass(frozen=True)
 class Finding:
     """One attribute."""
 
@@ -58,120 +45,132 @@ class Finding:
     measured: str  # how
     median: float
     reference: tuple[float, float, float]  # of the calibration: what 5 %, 50 % and 95 % lie below
-    units: int  # that were tested
+    units: int  # that were tested: those since the change
+    of: int  # all that have a value
     distance: float  # Kolmogorov-Smirnov, 0..1
     p: float | None  # None = too few units
     delta: float  # Cliff's, -1..1; below 0: smaller than in the calibration
-    since: str  # "3 May 2026", "picture 12"; "" = all of them
+    since: str  # "3 May 2026", "file 12"; "" = all of them
     drifted: bool
+    beyond: bool  # every one of them lies beyond all of the calibration
     words: str
 
 
 @dataclass(frozen=True)
-class Series:
-    """One attribute of every unit, in order."""
+class Missing:
+    """An attribute that was not compared."""
 
-    values: NDArray[np.float64]
-    moments: NDArray[np.float64] | None  # None: only the order is known
-
-
-def series_of(points: Sequence[Point], attribute: int, *, timed: bool) -> Series:
-    """The median of each unit, in the order of their first pictures, without those that have none."""
-    groups: dict[str, list[Point]] = {}
-    for point in points:
-        if math.isfinite(point.values[attribute]):
-            groups.setdefault(point.unit, []).append(point)
-    values = [float(np.median([point.values[attribute] for point in group])) for group in groups.values()]
-    moments = [group[0].moment or 0.0 for group in groups.values()]
-    return Series(np.array(values), np.array(moments) if timed else None)
+    name: str
+    why: str
 
 
-def findings_of(points: Sequence[Point], statistics: Statistics, *, timed: bool) -> tuple[Finding, ...]:
-    """One for each attribute that was measured, here and in the calibration; points in order of time."""
+def findings_of(
+    points: Sequence[Point], statistics: Statistics, *, timed: bool, unit: str = "file"
+) -> tuple[Finding, ...]:
+    """One for each attribute that was measured, here and in the calibration; points in order of time.
+
+    unit: what the points' units are called.
+    """
     found = []
     for number, name in enumerate(ATTRIBUTES):
-        if name in unrecorded(statistics):
-            continue
         series = series_of(points, number, timed=timed)
         reference = statistics.attributes[number].astype(np.float64)
-        constant = reference[0] == reference[-1]
-        if len(series.values) and not (constant and not (series.values != reference[0]).any()):
-            found.append(_finding(name, series, reference))
+        if not _why_not(name, series, reference):
+            found.append(_finding(name, series, reference, unit))
     return tuple(found)
 
 
-def unrecorded(statistics: Statistics) -> tuple[str, ...]:
-    """What the calibration did not measure: the pose, if it is older, or saw no head in any face."""
-    pose = ATTRIBUTES.index("face pose")
-    return () if statistics.attributes[pose].any() else (ATTRIBUTES[pose],)
+def missing_of(points: Sequence[Point], statistics: Statistics) -> tuple[Missing, ...]:
+    """Each attribute that has no finding, and why."""
+    reasons = [
+        (name, _why_not(name, series_of(points, number, timed=False), statistics.attributes[number]))
+        for number, name in enumerate(ATTRIBUTES)
+    ]
+    return tuple(Missing(name, why) for name, why in reasons if why)
 
 
-def _finding(name: str, series: Series, reference: NDArray[np.float64]) -> Finding:
-    low, middle, high = reference[LOW], reference[50], reference[HIGH]
-    start = _since(series, float(low), float(high))
+def sentences_of(findings: Sequence[Finding]) -> list[str]:
+    """What drifted, the farthest first; what differs since the same moment in one sentence."""
+    drifted = sorted((f for f in findings if f.drifted), key=lambda f: -abs(f.delta))
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in drifted:
+        groups.setdefault((finding.since, _things(finding.name)), []).append(finding)
+    return [_sentence(group) for group in groups.values()]
+
+
+def _why_not(name: str, series: Series, reference: NDArray[np.floating[Any]]) -> str:
+    """Why an attribute cannot be compared; "" = it can."""
+    # A guard from before there was a pose, or whose calibration saw no head, or no map. Grey scans have no
+    # colour at all, and that is a measurement.
+    if name in ("hidden", "face pose") and not reference.any():
+        return "the calibration did not record it: calibrate again"
+    if not len(series.values):
+        if name == "hidden":
+            return "there is no occlusion map: the bundle was exported without --occlusion"
+        return "no head was found in a face" if name == "face pose" else "no picture has a number for it"
+    if reference[0] == reference[-1] and (series.values == reference[0]).all():
+        return f"it is {reference[0]:.3g} in the whole calibration, and here"
+    return ""
+
+
+def _finding(name: str, series: Series, reference: NDArray[np.float64], unit: str) -> Finding:
+    whole = _compared(name, series, 0, reference, unit)
+    start = change_in(series, lambda values: cliffs_delta(values, reference) / LARGE, drifted=whole.drifted)
+    later = _compared(name, series, start, reference, unit) if start else whole
+    found = later if later.drifted else whole
+    return replace(found, words=_words(found, unit))
+
+
+def _compared(name: str, series: Series, start: int, reference: NDArray[np.float64], unit: str) -> Finding:
+    """The series from start on, without words."""
     values = series.values[start:]
     distance, p = kolmogorov_smirnov(values, reference)
     delta = cliffs_delta(values, reference)
     tested = len(values) >= FEWEST
-    drifted = tested and p < SURE and abs(delta) >= LARGE
-    since = ""
-    if drifted and start:
-        since = f"picture {start + 1}" if series.moments is None else date_of(series.moments[start])
+    low, middle, high = (float(reference[place]) for place in (LOW, 50, HIGH))
     return Finding(
         name=name,
         measured=MEANING[name][0],
         median=float(np.median(values)),
-        reference=(float(low), float(middle), float(high)),
+        reference=(low, middle, high),
         units=len(values),
+        of=len(series.values),
         distance=distance,
         p=p if tested else None,
         delta=delta,
-        since=since,
-        drifted=drifted,
-        words=_words(name, values, reference, delta, since, tested=tested, drifted=drifted),
+        since=series.since(start, unit),
+        drifted=tested and p < SURE and abs(delta) >= LARGE,
+        beyond=bool(values.max() < reference[0] if delta < 0 else values.min() > reference[-1]),
+        words="",
     )
 
 
-def _since(series: Series, low: float, high: float) -> int:
-    """From which unit on all days (or units) lie outside what is usual, on one side; 0 = no such change."""
-    if series.moments is None:
-        groups = np.arange(len(series.values))
-    else:
-        groups = (series.moments // DAY).astype(np.int64)
-    starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
-    ends = [*starts[1:], len(groups)]
-    medians = [float(np.median(series.values[a:b])) for a, b in zip(starts, ends, strict=True)]
-    for outside in ([m < low for m in medians], [m > high for m in medians]):
-        run = 0
-        while run < len(outside) and outside[len(outside) - 1 - run]:
-            run += 1
-        start = int(starts[len(starts) - run]) if run else 0
-        if run and len(series.values) - start >= FEWEST:
-            return start
-    return 0
+def _words(finding: Finding, unit: str) -> str:
+    if finding.drifted:
+        return _sentence([finding])
+    what = f"the {_things(finding.name)}' {finding.name.removeprefix('face ')}"
+    if finding.p is None:
+        few = counted(finding.units, unit)
+        return f"{what} was not tested: {few} {'is' if finding.units == 1 else 'are'} too few"
+    return f"{what} shows no drift"
 
 
-def _words(
-    name: str,
-    values: NDArray[np.float64],
-    reference: NDArray[np.float64],
-    delta: float,
-    since: str,
-    *,
-    tested: bool,
-    drifted: bool,
-) -> str:
-    things = "faces" if name.startswith("face") else "pictures"
-    if not drifted:
-        few = "" if tested else f" (only {len(values)} files or runs: too few for a test)"
-        return f"the {things}' {name.removeprefix('face ')} is as in the calibration{few}"
-    beyond = values.max() < reference[0] if delta < 0 else values.min() > reference[-1]
-    than = "than any in the calibration" if beyond else "than most in the calibration"
-    how = MEANING[name][1 if delta < 0 else 2]
-    return f"{f'since {since} ' if since else ''}these {things} are {how} {than}"
+def _sentence(findings: Sequence[Finding]) -> str:
+    """Of what drifted since one moment; in what all lie beyond the calibration comes first."""
+    parts: list[str] = []
+    for beyond, than in ((True, "any"), (False, "most")):
+        how = [MEANING[f.name][1 if f.delta < 0 else 2] for f in findings if f.beyond is beyond]
+        if how:
+            where = "there" if parts else "in the calibration"
+            parts.append(f"{_listed(how)} than {than} {where}")
+    since = f"since {findings[0].since} " if findings[0].since else ""
+    return f"{since}these {_things(findings[0].name)} are {', and '.join(parts)}"
 
 
-def date_of(moment: float) -> str:
-    """3 May 2026, here."""
-    when = time.localtime(moment)
-    return f"{when.tm_mday} {MONTHS[when.tm_mon - 1]} {when.tm_year}"
+def _listed(words: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+
+
+def _things(name: str) -> str:
+    return "faces" if name.startswith("face") else "pictures"

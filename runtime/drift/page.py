@@ -7,16 +7,11 @@ from html import escape
 
 import numpy as np
 
-from getgan.runtime.drift.findings import (
-    HIGH,
-    LOW,
-    MEANING,
-    Finding,
-    Point,
-    Series,
-    date_of,
-    series_of,
-)
+from getgan.printing import counted
+from getgan.runtime.drift.findings import HIGH, LOW, MEANING, Finding
+from getgan.runtime.drift.report import DriftReport
+from getgan.runtime.drift.series import Point, Series, date_of, series_of, shares_in
+from getgan.runtime.drift.shares import Share
 from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics
 
 MARK = "<!-- getgan drift -->"  # by which a later run knows its own page
@@ -29,31 +24,36 @@ h1 { font-size: 1.5em } h2 { font-size: 1.1em; margin: 2em 0 0 } p { margin: .4e
 """
 
 
-def page_of(
-    headline: str,
-    counts: str,
-    findings: Sequence[Finding],
-    points: Sequence[Point],
-    statistics: Statistics,
-    *,
-    timed: bool,
-) -> str:
+def page_of(report: DriftReport, points: Sequence[Point], statistics: Statistics, *, timed: bool) -> str:
     """One HTML file; points in order of time."""
     parts = [
         f'<!doctype html>{MARK}<html lang="en"><meta charset="utf-8">',
         f"<title>getgan drift</title><style>{STYLE}</style>",
-        f"<h1>{escape(_sentence(headline))}</h1><p>{escape(_sentence(counts))}</p>",
-        "<p>Each dot is a file or a run. In the grey band lie nine of ten pictures of the calibration; its "
+        f"<h1>{escape(_sentence(report.headline))}</h1><p>{escape(_sentence(report.counts()))}</p>",
+        f"<p>Each dot is a {report.unit}. In the grey band lie nine of ten pictures of the calibration; its "
         "line is the middle one. Red dots lie beyond the band.</p>",
     ]
-    for finding in findings:
+    for share in report.shares:
+        series = shares_in(points, share.name, timed=timed)
+        kind = ' class="drift"' if share.drifted else ""
+        parts.append(f"<h2{kind}>{escape(_sentence(share.words))}</h2>")
+        parts.append(
+            f"<p>{share.name}: share of each {report.unit}'s pictures; the band is what is promised</p>"
+        )
+        parts.append(_plot(series, (0.0, share.promised, share.promised), (0.0, 1.0)))
+        parts.append(f"<p><small>{escape(_share_numbers(share, report.unit))}</small></p>")
+    for finding in report.findings:
         number = ATTRIBUTES.index(finding.name)
         series = series_of(points, number, timed=timed)
         kind = ' class="drift"' if finding.drifted else ""
         parts.append(f"<h2{kind}>{escape(_sentence(finding.words))}</h2>")
         parts.append(f"<p>{escape(finding.name)}: {escape(MEANING[finding.name][0])}</p>")
-        parts.append(_plot(series, statistics.attributes[number]))
-        parts.append(f"<p><small>{escape(_numbers(finding))}</small></p>")
+        quantiles = [float(value) for value in statistics.attributes[number]]
+        band = (quantiles[LOW], quantiles[50], quantiles[HIGH])
+        parts.append(_plot(series, band, (quantiles[0], quantiles[-1])))
+        parts.append(f"<p><small>{escape(_numbers(finding, report.unit))}</small></p>")
+    for missing in report.missing:
+        parts.append(f"<p>{escape(_sentence(f'{missing.name} was not compared: {missing.why}'))}</p>")
     return "\n".join([*parts, "</html>\n"])
 
 
@@ -61,23 +61,36 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
 
 
-def _numbers(finding: Finding) -> str:
-    pairs = round(50 * (1 + finding.delta))
-    p = "too few for a test" if finding.p is None else f"p = {finding.p:.3f}, by permutation"
+def _share_numbers(share: Share, unit: str) -> str:
+    p = "too few for a test" if share.p is None else f"p = {share.p:.3f}"
     return (
-        f"Of 100 pairs of one of these and one of the calibration, in {pairs} this one is larger (Cliff's "
-        f"delta {finding.delta:+.2f}). Kolmogorov-Smirnov {finding.distance:.2f} over {finding.units} files "
-        f"or runs, {p}."
+        f"{_over(share.units, unit, share.since)} the mean share is {100 * share.mean:.1f} %, {p} of "
+        f"{100 * share.promised:.1f} % at most (Cohen's h {share.h:+.2f})."
     )
 
 
-def _plot(series: Series, reference: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
-    """Values over time, or over their order, on the calibration's band."""
-    low, middle, high = float(reference[LOW]), float(reference[50]), float(reference[HIGH])
+def _numbers(finding: Finding, unit: str) -> str:
+    """Both figures over the same units."""
+    pairs = round(50 * (1 + finding.delta))
+    p = "too few for a test" if finding.p is None else f"p = {finding.p:.3f}, by permutation"
+    return (
+        f"{_over(finding.units, unit, finding.since)}: of 100 pairs of one of these and one of the "
+        f"calibration, in {pairs} this one is larger (Cliff's delta {finding.delta:+.2f}); "
+        f"Kolmogorov-Smirnov {finding.distance:.2f}, {p}."
+    )
+
+
+def _over(units: int, unit: str, since: str) -> str:
+    return f"Over {counted(units, unit)}" + (f" since {since}" if since else "")
+
+
+def _plot(series: Series, band: tuple[float, float, float], least: tuple[float, float]) -> str:
+    """Values over time, or over their order, on a band with a line; least: what the plot shows at least."""
+    low, middle, high = band
     values = series.values
     across = np.arange(len(values), dtype=float) if series.moments is None else series.moments
-    bottom = min(float(values.min()), float(reference[0]))
-    top = max(float(values.max()), float(reference[-1]))
+    bottom = min(float(values.min()), least[0])
+    top = max(float(values.max()), least[1])
     margin = 0.05 * (top - bottom) or 1.0
     bottom, top = bottom - margin, top + margin
 
