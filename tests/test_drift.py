@@ -281,6 +281,7 @@ def write_scans(folder: Path, *, grey_from: int, count: int = 12) -> Path:
 def test_a_probe_that_turned_grey_is_told_with_its_day(bundle: Path, tmp_path: Path, cache: Path) -> None:
     pictures = write_scans(tmp_path / "<b>scans", grey_from=5)
     (pictures / "13.png").write_bytes(b"no picture")
+    write_image(pictures / "14.png", np.zeros((32, 32, 3), np.uint8))
     page = tmp_path / "page.html"
     done = getgan("drift", bundle, pictures, "-o", page, "--json")
     assert done.returncode == 0, done.stderr
@@ -288,11 +289,8 @@ def test_a_probe_that_turned_grey_is_told_with_its_day(bundle: Path, tmp_path: P
     assert report["headline"].startswith("since 6 May 2026 these pictures are farther from the usual, ")
     assert "and greyer than any in the calibration" in report["headline"]
     assert "; 6 of 12 pictures (50.0 %) are unusual, where 1.0 % at most is " in report["headline"]
-    assert (report["pictures"], report["failed"], report["unusual"]) == (
-        12,
-        1,
-        6,
-    )
+    counts = [report[name] for name in ("pictures", "failed", "empty", "unusual")]
+    assert counts == [12, 1, 1, 6]
     assert (report["first"], report["last"]) == ("1 May 2026", "12 May 2026")
     html = page.read_text("utf-8")
     assert "ince 6 May 2026 these pictures are greyer than any in the calibration" in html
@@ -301,6 +299,17 @@ def test_a_probe_that_turned_grey_is_told_with_its_day(bundle: Path, tmp_path: P
     assert "http" not in html and "<b>" not in html and "05.png" not in html
     text = getgan("drift", bundle, pictures, "-o", page)  # its own page may be replaced
     assert text.returncode == 0 and "drift    colour" in text.stdout
+
+
+def test_an_own_guard_without_a_map_says_why_hidden_is_not_compared(tmp_path: Path, cache: Path) -> None:
+    bundle = make_guarded(tmp_path / "own", outputs=("face",))
+    done = getgan("drift", bundle, write_scans(tmp_path / "scans", grey_from=99, count=1))
+    assert "hidden          not compared: there is no occlusion map: the bundle was exported" in done.stdout
+    assert done.stdout.startswith(
+        "1 file is too few for a test; wanted 5 or more\n1 picture of 1 file: 1 as "
+    )
+    assert "\nuntested brightness " in done.stdout and "\nok " not in done.stdout
+    assert "not tested" not in done.stdout and "1 pictures" not in done.stdout + done.stderr
 
 
 def test_no_drift_is_said_so(bundle: Path, tmp_path: Path, cache: Path) -> None:

@@ -52,16 +52,16 @@ def find_drift(
             f"{bundle_path}: found no guard, or one that knows no brightness and colours; wanted a "
             "bundle of: getgan export CKPT -o BUNDLE --calibration FOLDER"
         )
-    failed = 0
+    failed = empty = 0
     if source_text:
-        points, failed = _measured(bundle, guard, source_text, device, threads, openers, on_progress)
+        points, failed, empty = _measured(bundle, guard, source_text, device, threads, openers, on_progress)
     else:
         points = [
             Point(row.hour, row.run, row.kind, tuple(math.nan if v is None else v for v in row.values))
             for row in read_trail(bundle.sha256)
         ]
     if not points:
-        raise DataError(f"found no picture in {source_text} that could be read; wanted some")
+        raise DataError(f"found no picture in {source_text} that could be read and measured; wanted some")
     known = [point.moment for point in points if point.moment is not None]
     # Files that were copied together have one time.
     timed = len(known) == len(points) and max(known) - min(known) >= DAY
@@ -78,6 +78,7 @@ def find_drift(
         unit=unit,
         units=len({point.unit for point in points}),
         failed=failed,
+        empty=empty,
         ok=kinds.count("ok"),
         unusual=kinds.count("unusual"),
         not_face=kinds.count("refused"),
@@ -104,10 +105,10 @@ def _measured(
     threads: int,
     openers: Sequence[Opener],
     on_progress: Callable[[str], None],
-) -> tuple[list[Point], int]:
-    """Every picture through the network; those that could not be read are counted."""
+) -> tuple[list[Point], int, int]:
+    """Every picture through the network; those that could not be read, or gave nothing, are counted."""
     points: list[Point] = []
-    failed = 0
+    failed = empty = 0
     next_time: dict[str, float] = {}  # of each clip
     source = open_source(source_text, openers=openers)
     with contextlib.closing(source):
@@ -130,12 +131,12 @@ def _measured(
                     failed += 1
                     continue
                 if result.verdict is None or not result.attributes:  # one flat colour, or a broken output
-                    failed += 1
+                    empty += 1
                     continue
                 moment = _moment(Path(source_text), pending.name)
                 points.append(Point(moment, pending.name, result.verdict.kind, result.attributes))
                 on_progress(counted(len(points), "picture"))
-    return points, failed
+    return points, failed, empty
 
 
 def _moment(path: Path, name: str) -> float | None:

@@ -100,13 +100,13 @@ def sentences_of(findings: Sequence[Finding]) -> list[str]:
 
 def _why_not(name: str, series: Series, reference: NDArray[np.floating[Any]]) -> str:
     """Why an attribute cannot be compared; "" = it can."""
+    if name == "hidden" and not len(series.values):
+        return "there is no occlusion map: the bundle was exported without --occlusion"
     # A guard from before there was a pose, or whose calibration saw no head, or no map. Grey scans have no
     # colour at all, and that is a measurement.
     if name in ("hidden", "face pose") and not reference.any():
         return "the calibration did not record it: calibrate again"
     if not len(series.values):
-        if name == "hidden":
-            return "there is no occlusion map: the bundle was exported without --occlusion"
         return "no head was found in a face" if name == "face pose" else "no picture has a number for it"
     if reference[0] == reference[-1] and (series.values == reference[0]).all():
         return f"it is {reference[0]:.3g} in the whole calibration, and here"

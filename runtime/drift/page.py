@@ -9,7 +9,7 @@ import numpy as np
 
 from getgan.printing import counted
 from getgan.runtime.drift.findings import HIGH, LOW, MEANING, Finding
-from getgan.runtime.drift.report import DriftReport
+from getgan.runtime.drift.report import DriftReport, p_in_words
 from getgan.runtime.drift.series import Point, Series, date_of, series_of, shares_in
 from getgan.runtime.drift.shares import Share
 from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics
@@ -62,21 +62,19 @@ def _sentence(words: str) -> str:
 
 
 def _share_numbers(share: Share, unit: str) -> str:
-    p = "too few for a test" if share.p is None else f"p = {share.p:.3f}"
     return (
-        f"{_over(share.units, unit, share.since)} the mean share is {100 * share.mean:.1f} %, {p} of "
-        f"{100 * share.promised:.1f} % at most (Cohen's h {share.h:+.2f})."
+        f"{_over(share.units, unit, share.since)} the mean share is {100 * share.mean:.1f} %; "
+        f"against {100 * share.promised:.1f} % at most: {p_in_words(share.p)}, Cohen's h {share.h:+.2f}."
     )
 
 
 def _numbers(finding: Finding, unit: str) -> str:
     """Both figures over the same units."""
     pairs = round(50 * (1 + finding.delta))
-    p = "too few for a test" if finding.p is None else f"p = {finding.p:.3f}, by permutation"
     return (
         f"{_over(finding.units, unit, finding.since)}: of 100 pairs of one of these and one of the "
         f"calibration, in {pairs} this one is larger (Cliff's delta {finding.delta:+.2f}); "
-        f"Kolmogorov-Smirnov {finding.distance:.2f}, {p}."
+        f"Kolmogorov-Smirnov {finding.distance:.2f}, {p_in_words(finding.p)}."
     )
 
 

@@ -21,6 +21,7 @@ class DriftReport:
     unit: str  # file or run
     units: int
     failed: int  # could not be read
+    empty: int  # of one flat colour, or with a broken output: nothing was measured
     ok: int
     unusual: int
     not_face: int
@@ -53,6 +54,7 @@ class DriftReport:
         """How many pictures there are, and what the guard says of them."""
         when = f", {self.first} to {self.last}" if self.first else ""
         failed = f", {self.failed} could not be read" if self.failed else ""
+        failed += f", {self.empty} of one flat colour or broken" if self.empty else ""
         return (
             f"{counted(self.pictures, 'picture')} of {counted(self.units, self.unit)}{when}: "
             f"{self.ok} as in the calibration, {self.unusual} unusual, "
@@ -67,15 +69,16 @@ class DriftReport:
             lines.append(
                 f"{_kind(share):8} {share.name:15} {100 * share.share:.1f} % of "
                 f"{counted(share.of, 'picture')}, promised {100 * share.promised:.1f} % at most; mean over "
-                f"{counted(share.units, self.unit)} {100 * share.mean:.1f} %, {_p(share.p)}; Cohen's h "
-                f"{share.h:+.2f}"
+                f"{counted(share.units, self.unit)} {100 * share.mean:.1f} %, {p_in_words(share.p)}; "
+                f"Cohen's h {share.h:+.2f}"
             )
         for each in self.findings:
             low, middle, high = each.reference
             lines.append(
                 f"{_kind(each):8} {each.name:15} {each.median:8.3f}, calibration "
                 f"{middle:.3f} ({low:.3f} to {high:.3f}); over {counted(each.units, self.unit)}: "
-                f"Kolmogorov-Smirnov {each.distance:.2f}, {_p(each.p)}; Cliff's delta {each.delta:+.2f}"
+                f"Kolmogorov-Smirnov {each.distance:.2f}, {p_in_words(each.p)}; "
+                f"Cliff's delta {each.delta:+.2f}"
             )
         lines += [f"{'-':8} {each.name:15} not compared: {each.why}" for each in self.missing]
         return "\n".join([*lines, *([f"page: {self.page}"] if self.page else [])])
@@ -93,5 +96,8 @@ def _kind(found: Share | Finding) -> str:
     return "unsure" if isinstance(found, Share) and found.beyond else "ok"
 
 
-def _p(p: float | None) -> str:
-    return "too few for a test" if p is None else f"p {p:.3f}"
+def p_in_words(p: float | None) -> str:
+    """p = 0.012; of no permutation is it below 0.001."""
+    if p is None:
+        return "too few for a test"
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
