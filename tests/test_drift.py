@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -375,6 +376,9 @@ def test_many_refused_are_no_all_clear(bundle: Path, tmp_path: Path, cache: Path
             assert done.startswith(few.get(run, "18 of 36 pictures (50.0 %) are refused, in 6 of 6 runs"))
             assert ("\nuntested refused" in done) is (run < 5) and ("\nok " in done) is (run == 5)
     html = (tmp_path / "page.html").read_text("utf-8")
+    for plot in html.split("<svg")[1:]:  # no label lies on another
+        heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="end">[\d.e+-]+<', plot))
+        assert len(heights) >= 2 and min(np.diff(heights)) >= 12
     assert '<h2 class="drift">18 of 36 pictures (50.0 %) are refused' in html
     assert "<h1>18 of 36 pictures" in html and "refused: share of each run's pictures" in html
 

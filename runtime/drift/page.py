@@ -16,6 +16,7 @@ from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics
 
 MARK = "<!-- getgan drift -->"  # by which a later run knows its own page
 WIDTH, HEIGHT, LEFT, BOTTOM = 760, 200, 60, 24  # pixels of a plot
+LETTERS = 12  # pixels: their height
 MOST = 600  # dots; of more, so many spread evenly
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 800px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -109,12 +110,16 @@ def _plot(series: Series, band: tuple[float, float, float], least: tuple[float, 
     ends = ("first", "last")
     if series.moments is not None:
         ends = (date_of(float(across[0])), date_of(float(across[-1])))
+    labelled: list[float] = []
+    for value in (high, low, middle, least[1]):
+        if all(abs(y(value) - y(other)) >= LETTERS for other in labelled):
+            labelled.append(value)
     labels = "".join(
         f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>'
-        for value in dict.fromkeys((low, middle, high))
+        for value in labelled
     )
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" font-size="12" role="img">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" font-size="{LETTERS}" role="img">'
         f'<rect x="{LEFT}" y="{y(high):.1f}" width="{WIDTH - LEFT}" height="{y(low) - y(high):.1f}" '
         f'fill="#ddd"/><path d="M{LEFT} {y(middle):.1f}H{WIDTH}" stroke="#999"/>'
         f'{labels}{dots}<text x="{LEFT}" y="{HEIGHT - 6}">{ends[0]}</text>'
