@@ -155,7 +155,7 @@ def _judged(
         return np.asarray(run(tensor_from_images([view], contract.range))[FEATURES][0])
 
     for picture in pictures:
-        view = view_of(picture, contract)
+        view = view_of(Shot(picture), contract)
         given = tensor_from_images([view], contract.range)
         outputs = run(given)
         features = outputs[FEATURES][0]

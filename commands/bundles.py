@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from getgan.commands.calibrating import FalseAlarms, folder_frames
-from getgan.commands.common import Json, Threads, imports, tell
+from getgan.commands.common import Json, Threads, imports, tell, warn
 from getgan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def export(
     )
     with ShareLine(quiet=json) as line:
         report = export_bundle(checkpoint, output, options, line.share)
+        warn(report.warnings, line)
     tell(report, json)
 
 

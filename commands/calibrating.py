@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from getgan.commands.common import Json, Threads, imports, tell
+from getgan.commands.common import Json, Threads, imports, tell, warn
 from getgan.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def calibrate(
         frames = folder_frames(folder, false_alarms)
     with ShareLine(quiet=json) as line:
         report = calibrate_and_save(checkpoint, frames, threads, line.share)
+        warn(report.warnings, line)
     tell(report, json)
 
 
@@ -124,6 +125,8 @@ def guard_after_training(folder: Path, data: DataConfig, threads: int, say: Call
             say(f"{path.name}: no guard: {error}")
         else:
             say(f"{path.name}: guard: {report.in_words()}")
+            for warning in report.warnings:
+                say(f"{path.name}: guard: warning: {warning}")
 
 
 def _shots(folder: Path, pictures: list[Path], scans: list[Path]) -> Iterator[Shot]:
@@ -136,13 +139,13 @@ def _shots(folder: Path, pictures: list[Path], scans: list[Path]) -> Iterator[Sh
     opener = DicomOpener()
     for path in pictures:
         study = "" if path.parent == folder else str(path.parent.relative_to(folder))
-        yield Shot(read_image(path), study)
+        yield Shot(read_image(path), study, str(path))
     for path in scans:
         try:
             file = opener.open(path, whole=False)
             uid = str(file.origin.dataset.get("StudyInstanceUID", ""))
             study = hashlib.sha256(uid.encode()).hexdigest() if uid else ""
             for index in np.unique(np.linspace(0, file.count - 1, min(file.count, PER_CLIP)).astype(int)):
-                yield Shot(file.frame(int(index)), study)
+                yield Shot(file.frame(int(index)), study, str(path))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from typer.core import TyperGroup
@@ -13,6 +13,9 @@ from typer.core import TyperGroup
 from getgan.errors import ConfigError
 from getgan.printing import printable
 from getgan.runtime.interrupts import interrupts_wait
+
+if TYPE_CHECKING:
+    from getgan.runtime.console import StatusLine
 
 # What a command needs beside the runtime: the modules that each extra of pyproject.toml brings.
 EXTRAS = {
@@ -58,6 +61,12 @@ class Report(Protocol):
 def tell(report: Report, json: bool) -> None:
     """Print it. Names, notes and paths in it may come from a stranger's file."""
     print(report.to_json() if json else printable(report.text()))
+
+
+def warn(warnings: Iterable[str], line: StatusLine) -> None:
+    """On stderr, also where the report is JSON."""
+    for warning in warnings:
+        line.message(f"warning: {warning}")
 
 
 @contextmanager

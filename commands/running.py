@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from getgan.commands.common import Json, Threads, imports, tell
+from getgan.commands.common import Json, Threads, imports, tell, warn
 from getgan.printing import printable
 
 if TYPE_CHECKING:
@@ -161,5 +161,4 @@ def drift(
 def _tell(info: SessionInfo, line: StatusLine) -> None:
     """What runs, and each faster way that should have worked here and did not."""
     line.note(info.text())
-    for warning in info.warnings:
-        line.message(f"warning: {warning}")
+    warn(info.warnings, line)

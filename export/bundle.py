@@ -26,8 +26,9 @@ from getgan.export.features import with_features
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
+from getgan.export.guardfiles import FILE, NOT_CALIBRATED, REFUSED, Made, saved_guard
 from getgan.export.guardgate import Shown
-from getgan.export.guarding import FILE, REFUSED, Frames, Made, guard_the_gate, saved_guard
+from getgan.export.guarding import Frames, guard_the_gate
 from getgan.export.images import gate_images
 from getgan.export.onnxports import NOTHING_STATED, OnnxOptions
 from getgan.export.page import page
@@ -80,6 +81,7 @@ class ExportReport(msgspec.Struct, frozen=True):
     manifest: Manifest
     seconds: dict[str, float]
     guard: str  # in words
+    warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
         """For a terminal."""
@@ -124,6 +126,7 @@ class Judged:
     guard: Made | None = None
     refused: Shown | None = None  # by the guard, on every machine
     no_guard: str = ""  # why there is none
+    warnings: tuple[str, ...] = ()
 
     def path(self, plan: Plan) -> str:
         """Of the plan's graph in the bundle, which is called as the first target with this plan."""
@@ -160,7 +163,8 @@ def export_bundle(
                 move_into_place(folder, output)
     progress("written", 1.0)
     guard = judged.no_guard or guard_in_words(manifest.guard)
-    return ExportReport(str(output), sum(map(len, files.values())), manifest, seconds, guard)
+    size = sum(map(len, files.values()))
+    return ExportReport(str(output), size, manifest, seconds, guard, judged.warnings)
 
 
 def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict[str, float]) -> Judged:
@@ -211,6 +215,9 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         branch=branch,
         filtered=fp32.filtered,
     )
+    warnings = () if made is None else made.warnings
+    if isinstance(saved, str) and wanted is None and saved != NOT_CALIBRATED:
+        warnings = (f"the bundle has NO GUARD, any picture becomes a face: {saved}",)
     return Judged(
         source,
         options.outputs,
@@ -221,6 +228,7 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         made,
         refused,
         no_guard=f"none: {saved}" if isinstance(saved, str) and wanted is None else "",
+        warnings=warnings,
     )
 
 

@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 from getgan.contract import Contract
 from getgan.errors import DataError, ExportError
 from getgan.export.graph import Array
+from getgan.export.limit import fewest_for, limit_of
 from getgan.runtime.geometry import FITS, lay, placement
 from getgan.runtime.guard.aspect import Aspects
 from getgan.runtime.guard.attributes import measure, quantiles_of
-from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics, conformal_limit, fit
+from getgan.runtime.guard.statistics import ATTRIBUTES, Statistics, fit
 from getgan.runtime.guard.tone import Picture, ToneCount
 from getgan.runtime.manifest import FEATURES
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 
 SHARE = 0.01  # of false alarms that is promised
 FEWEST = 40  # pictures: of fewer neither half says anything
-CONFIDENCE = 0.9  # of the interval of the share
+FEWEST_FITTED = 10  # of them in the fit's half, where studies are very unequal
 SEED = 7203  # of the split, so that equal frames give an equal guard
 # Scores of equal pictures would be their rounding noise.
 LEAST_SPREAD = 1e-3  # of the features' size
@@ -38,6 +39,7 @@ class Shot:
 
     picture: Picture
     study: str = ""
+    name: str = ""  # for a message; it is not kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,11 @@ class Calibration:
 
     statistics: Statistics
     share: float  # of false alarms that was asked for; the promise, where there are pictures enough
-    low: float  # with CONFIDENCE the true share of a further picture lies between the two
+    low: float  # with limit.CONFIDENCE the true share of this guard lies between the two
     high: float
     fitted: int  # pictures
     tested: int
-    studies: int  # 0 = not known: pictures were split one by one
+    studies: int  # 0 = not known: each picture counts as one
     hidden: float  # a scan of which the occlusion map says that more is hidden is refused; 1 = none is
     aspects: Aspects | None = None  # that the pictures have; None = not recorded, of an older calibration
 
@@ -64,16 +66,16 @@ def calibrate(
 ) -> Calibration:
     """Fit on one half of the pictures, and take the limit from the other, which the fit has not seen.
 
-    Halves of studies, where those are known: frames of one sweep are alike. DataError for too few pictures,
-    or equal ones. Where the share asks for more pictures than there are, the largest score counts, and
-    `share` says which share that is worth.
+    Halves of studies, where two or more are known: frames of one sweep are alike. A picture whose study is
+    not known is one of its own. DataError for too few pictures, or equal ones. Where the share asks for more
+    studies than there are, the largest score counts, and `share` says which share that is worth.
     """
     if not 0.0 < share < 0.5:
         raise ExportError(f"found a share of false alarms of {share}; wanted one between 0 and 0.5")
     features, studies, rows, aspects = [], [], [], []
     tone = ToneCount()
     for shot in shots:
-        view = view_of(shot.picture, contract)
+        view = view_of(shot, contract)
         outputs = run(tensor_from_images([view], contract.range))
         features.append(outputs[FEATURES][0])
         studies.append(shot.study)
@@ -86,27 +88,32 @@ def calibrate(
             progress(float(len(features)))
     x = np.asarray(features, np.float64)
     _check(x)
-    known = len(set(studies)) if all(studies) and len(set(studies)) >= 4 else 0
-    first = _first_half(studies if known else [str(number) for number in range(len(x))])
+    groups = _groups(studies)
+    first = _first_half(groups)
+    if first.sum() < FEWEST_FITTED:
+        raise DataError(
+            f"found {len(x)} calibration pictures, nearly all of one study; wanted studies of like size: "
+            "take fewer pictures of that one"
+        )
     statistics = Statistics(*fit(x[first]), np.ones(1, np.float32), *tone.tone())
     scores = statistics.score(x[~first])
-    limit = conformal_limit(scores, share)
-    if not math.isfinite(limit):
-        share, limit = 1.0 / (len(scores) + 1), float(scores.max())
+    found = limit_of(
+        scores, [group for group, fitted in zip(groups, first, strict=True) if not fitted], share
+    )
+    limit = found.score
     table = np.asarray(rows, np.float64)
     shares = table[:, ATTRIBUTES.index("hidden")]
     hidden = hidden_limit(shares[np.isfinite(shares)])
     table[~first, ATTRIBUTES.index("score")] = scores / limit  # of the pictures that the fit has not seen
     statistics = replace(statistics, limit=np.array([limit], np.float32), attributes=quantiles_of(table))
-    low, high = share_interval(len(scores), int((scores > limit).sum()))
     return Calibration(
         statistics,
-        share,
-        low,
-        high,
+        found.share,
+        found.low,
+        found.high,
         int(first.sum()),
         len(scores),
-        known,
+        _known(studies, groups),
         hidden,
         aspect_range(aspects),
     )
@@ -129,55 +136,22 @@ def hidden_limit(shares: NDArray[np.float64]) -> float:
     return min(1.0, float(shares.max()) + span / 10.0) if span >= LEAST_HIDDEN_SPAN else 1.0
 
 
-def share_interval(count: int, above: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Where the true share of alarms lies, if the limit is the (count - above)-th smallest of count scores.
-
-    It has a Beta distribution, (above + 1, count - above), over draws of the calibration.
-    """
-    tail = (1.0 - confidence) / 2.0
-    return _beta_quantile(above + 1, count - above, tail), _beta_quantile(
-        above + 1, count - above, 1.0 - tail
-    )
-
-
-def _beta_quantile(a: int, b: int, wanted: float) -> float:
-    """By halving: P(Beta(a, b) <= x) = P(Binomial(a + b - 1, x) >= a)."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2.0
-        if _binomial_tail(a + b - 1, middle, a) < wanted:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2.0
-
-
-def _binomial_tail(count: int, chance: float, least: int) -> float:
-    if chance <= 0.0 or chance >= 1.0:
-        return float(chance >= 1.0 or least <= 0)
-    terms = (
-        math.lgamma(count + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(count - k + 1)
-        + k * math.log(chance)
-        + (count - k) * math.log1p(-chance)
-        for k in range(least)
-    )
-    return 1.0 - math.fsum(math.exp(term) for term in terms)
-
-
-def view_of(picture: Picture, contract: Contract) -> Picture:
-    """As `getgan run` lays it before the network when nothing else is said."""
-    height, width = picture.shape[:2]
+def view_of(shot: Shot, contract: Contract) -> Picture:
+    """As `getgan run` lays it before the network when nothing else is said; DataError for one of no use."""
+    height, width = shot.picture.shape[:2]
     how = "letterbox" if contract.fixed else FITS[0]
-    return lay(picture, placement(height, width, contract.size, how, contract))
+    try:
+        return lay(shot.picture, placement(height, width, contract.size, how, contract))
+    except DataError as error:
+        start = f"{shot.name}: " if shot.name else ""
+        raise DataError(f"{start}{error}; cut it, or take it out of the folder") from error
 
 
 def _check(features: NDArray[np.float64]) -> None:
     if len(features) < FEWEST:
         raise DataError(
-            f"found {len(features)} calibration pictures; wanted {FEWEST} or more, and for 1 % "
-            "of false alarms 200 or more, of as many studies as there are"
+            f"found {pictures_in_words(len(features))} to calibrate with; wanted {FEWEST} or more, and for "
+            f"{SHARE:.0%} of false alarms {fewest_for(SHARE)} or more, each of another study"
         )
     if not np.isfinite(features).all():
         raise ExportError("the network's features of a calibration picture are not finite; run getgan verify")
@@ -188,6 +162,22 @@ def _check(features: NDArray[np.float64]) -> None:
         )
 
 
+def pictures_in_words(count: int) -> str:
+    """1 picture, 2 pictures."""
+    return f"{count} picture" if count == 1 else f"{count} pictures"
+
+
+def _groups(studies: Sequence[str]) -> list[str]:
+    """The study of each picture; its own where that is not known, and where all are of one."""
+    alone = len(set(studies)) == 1
+    return [f"picture {n}" if alone or not study else f"study {study}" for n, study in enumerate(studies)]
+
+
+def _known(studies: Sequence[str], groups: Sequence[str]) -> int:
+    """How many studies there are; 0 = no picture's is known."""
+    return len(set(groups) if len(set(studies)) > 1 else set(studies) - {""})
+
+
 def _first_half(groups: Sequence[str]) -> NDArray[np.bool_]:
     """Which pictures the fit sees: whole groups, about half of all pictures."""
     names = sorted(set(groups))
@@ -196,7 +186,7 @@ def _first_half(groups: Sequence[str]) -> NDArray[np.bool_]:
     members = np.array([place[group] for group in groups])
     counts = np.bincount(members, minlength=len(names))
     chosen, seen = np.zeros(len(names), bool), 0
-    for number in order:
+    for number in order[:-1]:  # the limit needs a study too
         if seen < len(groups) / 2:
             chosen[number] = True
             seen += int(counts[number])

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from getgan.contract import Contract, range_in_words
 from getgan.errors import ConfigError
-from getgan.export.guarding import saved_guard
+from getgan.export.guardfiles import saved_guard
 from getgan.export.trace import Inference
 from getgan.models.checkpoint import NOTHING_TOLD, Checkpoint, load_checkpoint
 from getgan.models.generator import Generator, record_of

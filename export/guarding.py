@@ -1,28 +1,36 @@
-"""A guard for a graph: calibrated by the runtime's FP32 engine, kept beside a checkpoint or in a bundle."""
+"""A guard for a graph: calibrated by the runtime's FP32 engine."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
 
 from getgan.contract import Contract
-from getgan.errors import BundleError, DeviceError, ExportError, OutputError
-from getgan.export.calibration import SHARE, Calibration, Progress, Run, Shot, calibrate, view_of
+from getgan.errors import DeviceError, ExportError
+from getgan.export.calibration import (
+    SHARE,
+    Calibration,
+    Progress,
+    Run,
+    Shot,
+    calibrate,
+    pictures_in_words,
+    view_of,
+)
 from getgan.export.features import with_features
 from getgan.export.gate import Gate, judging_way
 from getgan.export.graph import INPUT, Array, OnnxModel
+from getgan.export.guardfiles import Made, check_places, save_guard, saved_guard
 from getgan.export.guardgate import GuardGate, Shown, guard_pictures, nonsense
 from getgan.export.images import GateImage
+from getgan.export.limit import fewest_for
+from getgan.export.photographs import COLOURED, off_palette
 from getgan.export.trace import export_onnx
-from getgan.files import read_small, write_bytes_atomic
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
 from getgan.printing import json_text
 from getgan.runtime.backends import Graph, Unsuitable
@@ -30,15 +38,12 @@ from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.devices import available_cores
 from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.promise import guard_in_words
-from getgan.runtime.guard.statistics import MAX_BYTES, bytes_from_statistics, statistics_from_bytes
 from getgan.runtime.guard.tone import Picture
-from getgan.runtime.manifest import FEATURES, Aspect, GuardRecord, Record
+from getgan.runtime.manifest import FEATURES, GuardRecord
 
-FILE = "guard/statistics.npz"  # in a bundle
-REFUSED = "guard/refused.png"
-MAX_NOTE_BYTES = 1 << 16  # a real one has 500
-NOTE_SUFFIX, STATISTICS_SUFFIX = ".guard.json", ".guard.npz"  # beside a checkpoint
-STRANGE = 0.2  # share of calibration pictures that another guard refuses; more is said
+STRANGE = (
+    0.2  # share of calibration pictures that another guard refuses, or that are photographs; more is said
+)
 KEPT = 8  # calibration pictures on which the gate compares verdicts; they go nowhere else
 
 
@@ -50,36 +55,6 @@ class Frames:
     about: str
     share: float = SHARE
     count: int = 0  # of files, for the progress; 0 = not known
-
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """A calibration, of what, and some of its pictures as the network sees them."""
-
-    calibration: Calibration
-    about: str
-    views: tuple[Picture, ...] = ()
-
-    def in_words(self) -> str:
-        """One line."""
-        return guard_in_words(self.record())
-
-    def record(self) -> GuardRecord:
-        """For a bundle's manifest."""
-        found = self.calibration
-        return GuardRecord(
-            file=FILE,
-            about=self.about,
-            share=found.share,
-            low=found.low,
-            high=found.high,
-            fitted=found.fitted,
-            tested=found.tested,
-            studies=found.studies,
-            hidden=found.hidden,
-            refused=REFUSED,
-            aspects=found.aspects,
-        )
 
 
 @contextmanager
@@ -104,14 +79,17 @@ def calibrated(
     """
     features: list[Array] = []
     views: list[Picture] = []
+    coloured: list[bool] = []
     rng = np.random.default_rng(0)
 
     def kept() -> Iterator[Shot]:
         """Every picture, each with the same chance to be one of KEPT."""
         for number, shot in enumerate(frames.shots):
             place = number if number < KEPT else int(rng.integers(number + 1))
+            view = view_of(shot, contract)
+            coloured.append(off_palette(view) > COLOURED)
             if place < KEPT:
-                views[place : place + 1] = [view_of(shot.picture, contract)]
+                views[place : place + 1] = [view]
             yield shot
 
     def seen(images: Array) -> dict[str, Array]:
@@ -120,11 +98,32 @@ def calibrated(
         return outputs
 
     found, about = calibrate(kept(), seen, contract, frames.share, progress), frames.about
+    warnings = list(_unkept(found, frames.share))
+    odd = [(float(np.mean(coloured)), "have colours like a photograph's, where a scan has one palette")]
     if known is not None and known.calibration.statistics.size == found.statistics.size:
         strange = float((known.calibration.statistics.score(np.stack(features)) > 1.0).mean())
-        if strange > STRANGE:
-            about += f"; {strange:.0%} of them are unlike the scans that the checkpoint was calibrated with"
-    return Made(found, about, tuple(views))
+        odd.append((strange, "are unlike the scans that the checkpoint was calibrated with"))
+    for part, said in odd:
+        if part > STRANGE:
+            about += f"; {part:.0%} of them {said}"
+            warnings.append(f"{part:.0%} of the calibration pictures {said}: the guard will let such pass")
+    return Made(found, about, tuple(views), tuple(warnings))
+
+
+def _unkept(found: Calibration, wanted: float) -> Iterator[str]:
+    """What was asked for and is not promised."""
+    if found.studies == 1:
+        yield (
+            "all calibration pictures are of one study, so that the promise is for that study alone; "
+            "wanted several, each in a sub-folder of its own"
+        )
+    if found.share > wanted:
+        count = found.fitted + found.tested
+        of = f"{found.studies} studies" if found.studies > 1 else pictures_in_words(count)
+        yield (
+            f"{wanted:.1%} of false alarms cannot be promised with {of}: it takes about "
+            f"{fewest_for(wanted)}, and {found.share:.1%} is promised"
+        )
 
 
 def calibrate_checkpoint(
@@ -166,6 +165,7 @@ class CalibrationReport(msgspec.Struct, frozen=True):
     note: str
     statistics: str
     guard: GuardRecord
+    warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
         """For a terminal."""
@@ -184,122 +184,19 @@ def calibrate_and_save(
     path: Path, frames: Frames, threads: int, progress: Callable[[str, float], None]
 ) -> CalibrationReport:
     """The guard's two files beside a checkpoint, whose SHA-256 they hold; compared with what stood there."""
-    _check_places(path)
+    check_places(path)
     checkpoint = load_checkpoint(path)
     before = saved_guard(path, checkpoint.sha256 or "")
     progress("exporting to ONNX", 0.0)
     known = before if isinstance(before, Made) else None
     made = calibrate_checkpoint(checkpoint, frames, threads, _told(frames, progress), known)
     note, file = save_guard(made, path, checkpoint.sha256 or "")
-    return CalibrationReport(str(note), str(file), made.record())
+    return CalibrationReport(str(note), str(file), made.record(), made.warnings)
 
 
 def _told(frames: Frames, progress: Callable[[str, float], None]) -> Progress:
     """Counts pictures; a clip has several."""
     return lambda done: progress(
-        f"calibrating, {done:.0f} pictures", min(done / frames.count, 0.99) if frames.count else 0.5
+        f"calibrating, {pictures_in_words(round(done))}",
+        min(done / frames.count, 0.99) if frames.count else 0.5,
     )
-
-
-class _Note(Record, frozen=True, kw_only=True):
-    """NAME.guard.json: whose statistics these are, and what the promise rests on."""
-
-    format: Literal["getgan-guard"] = "getgan-guard"
-    version: Literal[1] = 1
-    checkpoint_sha256: str
-    statistics_sha256: str
-    about: str
-    share: float
-    low: float
-    high: float
-    fitted: int
-    tested: int
-    studies: int
-    hidden: float
-    aspects: tuple[Aspect, Aspect] | None = None
-
-
-def save_guard(made: Made, checkpoint: Path, checkpoint_sha256: str) -> tuple[Path, Path]:
-    """Beside the checkpoint, statistics first: a note without its statistics is of none.
-
-    OutputError rather than replace a file that is no guard.
-    """
-    _check_places(checkpoint)
-    note, file = _places(checkpoint)
-    data = bytes_from_statistics(made.calibration.statistics)
-    found = made.calibration
-    said = _Note(
-        checkpoint_sha256=checkpoint_sha256,
-        statistics_sha256=hashlib.sha256(data).hexdigest(),
-        about=made.about,
-        share=found.share,
-        low=found.low,
-        high=found.high,
-        fitted=found.fitted,
-        tested=found.tested,
-        studies=found.studies,
-        hidden=found.hidden,
-        aspects=found.aspects,
-    )
-    write_bytes_atomic(file, data)
-    write_bytes_atomic(note, msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n")
-    return note, file
-
-
-def saved_guard(checkpoint: Path, checkpoint_sha256: str) -> Made | str:
-    """What stands beside the checkpoint, or in words why no guard comes of it."""
-    note, file = _places(checkpoint)
-    if not note.exists():
-        return "no guard was calibrated: pass --calibration, or run getgan calibrate"
-    again = "run getgan calibrate"
-    try:
-        said = _read_note(note)
-        data = read_small(file, MAX_BYTES + 1)
-        statistics = statistics_from_bytes(data)
-    except (OSError, BundleError) as error:
-        return f"{note.name} or {file.name} cannot be used ({error!s:.150}); {again}"
-    if said.checkpoint_sha256 != checkpoint_sha256:
-        return (
-            f"{note.name} is another checkpoint's ({said.checkpoint_sha256[:12]}, this one is "
-            f"{checkpoint_sha256[:12]}); {again}"
-        )
-    if hashlib.sha256(data).hexdigest() != said.statistics_sha256:
-        return f"{file.name} is not the one that {note.name} names; {again}"
-    found = Calibration(
-        statistics,
-        said.share,
-        said.low,
-        said.high,
-        said.fitted,
-        said.tested,
-        said.studies,
-        said.hidden,
-        said.aspects,
-    )
-    return Made(found, said.about)
-
-
-def _places(checkpoint: Path) -> tuple[Path, Path]:
-    return checkpoint.with_suffix(NOTE_SUFFIX), checkpoint.with_suffix(STATISTICS_SUFFIX)
-
-
-def _read_note(path: Path) -> _Note:
-    """OSError, or BundleError for what is none."""
-    try:
-        return msgspec.json.decode(read_small(path, MAX_NOTE_BYTES), type=_Note)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"no note of a guard: {error}") from error
-
-
-def _check_places(checkpoint: Path) -> None:
-    """OutputError if something else has the names of the guard's files, somebody's data maybe."""
-    note, file = _places(checkpoint)
-    for place in (note, file):
-        if not os.path.lexists(place):
-            continue
-        try:
-            _read_note(note) if place == note else statistics_from_bytes(read_small(file, MAX_BYTES + 1))
-        except (OSError, BundleError) as error:
-            raise OutputError(
-                f"{place} is there already, and is no guard ({error!s:.150}); it is not replaced: move it"
-            ) from error

@@ -156,12 +156,12 @@ class GuardRecord(Record, frozen=True):
 
     file: str  # runtime/guard/statistics.py says what is in it
     about: str  # the calibration's pictures, in words
-    share: float  # of false alarms, 0..1: so many pictures of the calibration's kind are refused, at most
+    share: float  # of false alarms: so many pictures of the calibration's kind are refused, on the average
     low: float  # of nine calibrations in ten the true share lies between the two
     high: float
     fitted: int  # pictures
     tested: int
-    studies: int  # 0 = not known: the pictures were split one by one
+    studies: int  # 0 = not known: each picture counts as one
     hidden: float  # a picture of which the occlusion map says that more is hidden is refused; 1 = none is
     refused: str  # PNG, uint8 RGB: a picture that every machine must refuse
     # Least and largest width over height of the pictures; None = not recorded, as in an older bundle.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cli_helpers import getgan, one_line
 
-from getgan.export.guarding import Made, saved_guard
+from getgan.export.guardfiles import Made, saved_guard
 from getgan.models.checkpoint import load_checkpoint
 
 TINY = [

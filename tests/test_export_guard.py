@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import numpy as np
 import onnx
 import pytest
 from bundle_helpers import replace_file
+from cli_helpers import getgan
 from dicom_helpers import EXPLICIT, element, image, meta, pixels
 from export_helpers import EXAMPLES, checkpoint_of, exported, run_graph, saved
+from guard_helpers import grey
 from onnx import helper
 
 from getgan.commands.calibrating import folder_frames
 from getgan.errors import BundleError, DataError, DeviceError, ExportError, OutputError
+from getgan.export import guardfiles
 from getgan.export.bundle import ExportOptions, export_bundle
 from getgan.export.calibration import Shot, _first_half
 from getgan.export.convert import HALF, convert
@@ -26,18 +30,19 @@ from getgan.export.features import PREFIX, with_features
 from getgan.export.fp16 import node_precisions
 from getgan.export.frames import frames_from_tensors
 from getgan.export.graph import Array, OnnxModel
+from getgan.export.guardfiles import Made, save_guard, saved_guard
 from getgan.export.guardgate import GuardGate, Shown
 from getgan.export.guarding import (
     Frames,
-    Made,
     calibrate_and_save,
     calibrate_checkpoint,
-    save_guard,
-    saved_guard,
 )
+from getgan.export.photographs import COLOURED, off_palette
 from getgan.export.record import record_from_json
 from getgan.export.steps import StepRunner
 from getgan.export.verify import verify_bundle
+from getgan.files import write_bytes_atomic
+from getgan.models.checkpoint import load_checkpoint
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.load import guard_of
@@ -46,7 +51,7 @@ from getgan.runtime.images import bytes_from_image, image_from_bytes, write_imag
 from getgan.runtime.manifest import FEATURES
 from getgan.runtime.pixels import tensor_from_images
 from getgan.runtime.session import open_session
-from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
+from getgan.training.faces import SceneConfig, render_photo, render_ultrasound, seed_of
 
 NETS = ["getgan-1x1", "resnet-batch-resize", "ugatit"]
 
@@ -147,7 +152,9 @@ def test_a_graph_without_a_bottleneck_is_refused_in_words() -> None:
 
 def test_one_picture_and_equal_pictures_are_refused_in_words(pictures: list[Array]) -> None:
     checkpoint = checkpoint_of("getgan-1x1")
-    with pytest.raises(DataError, match="found 1 calibration pictures; wanted 40 or more"):
+    with pytest.raises(
+        DataError, match=r"found 1 picture to calibrate with; wanted 40 or more, and for 1% of.* 198 "
+    ):
         calibrate_checkpoint(checkpoint, frames(pictures[:1]), 1)
     with pytest.raises(DataError, match="all alike"):
         calibrate_checkpoint(checkpoint, frames(pictures[:1] * 60), 1)
@@ -157,7 +164,12 @@ def test_too_few_pictures_for_one_per_cent_promise_less(made: Made) -> None:
     found = made.calibration
     assert (found.fitted, found.tested) == (60, 60)
     assert found.share == pytest.approx(1 / 61) and found.low < found.share < found.high
-    assert "1.64%" in made.in_words()
+    assert (
+        "refuses 1.6% of such scans on the average (this one between 0.1% and 4.9%, with 90 %)"
+        in made.in_words()
+    )
+    (warning,) = made.warnings
+    assert warning.endswith("with 120 pictures: it takes about 198, and 1.6% is promised")
 
 
 def test_the_aspects_of_nine_in_ten_pictures_are_recorded(pictures: list[Array]) -> None:
@@ -197,6 +209,25 @@ def test_dicom_studies_are_told_by_their_uid_and_never_split(tmp_path: Path, pic
     assert seen.sum() == 20
     made = calibrate_checkpoint(checkpoint_of("getgan-1x1"), folder_frames(tmp_path, 0.01), 1)
     assert made.calibration.studies == 10
+    # Five are for the limit, of which twenty pictures promise no more.
+    assert made.calibration.share == pytest.approx(1 / 6)
+    assert "with 10 studies: it takes about 198, and 16.7% is promised" in made.warnings[0]
+
+
+def test_one_study_alone_is_said_and_one_that_has_nearly_all_is_refused(pictures: list[Array]) -> None:
+    checkpoint = checkpoint_of("getgan-1x1")
+    of_one = calibrate_checkpoint(checkpoint, Frames([Shot(each, "a") for each in pictures], "own"), 1)
+    assert of_one.calibration.studies == 1 and "for that study alone" in of_one.warnings[0]
+    assert "of 1 study," in of_one.in_words()
+    found = []
+    for few, many in ("ab", "ba"):  # one of the two is drawn for the fit
+        shots = [Shot(each, few if number < 3 else many) for number, each in enumerate(pictures)]
+        try:
+            made = calibrate_checkpoint(checkpoint, Frames(shots, "own"), 1)
+            found.append(f"{made.calibration.fitted} fitted, {made.calibration.share}")
+        except DataError as error:
+            found.append(str(error).partition(";")[0])
+    assert sorted(found) == ["117 fitted, 0.5", "found 120 calibration pictures, nearly all of one study"]
 
 
 def test_a_folder_s_studies_are_its_sub_folders(tmp_path: Path, pictures: list[Array]) -> None:
@@ -261,6 +292,100 @@ def test_photos_in_place_of_the_scans_that_were_there_before_are_said(
 
     assert about(pictures) == about(pictures) == "rendered scans"
     assert "% of them are unlike the scans that the checkpoint was calibrated with" in about(photos)
+
+
+def test_photos_of_faces_are_told_without_a_guard_from_before(tmp_path: Path, pictures: list[Array]) -> None:
+    scene = SceneConfig(size=32)
+    photos = [render_photo(scene, seed_of("photo", "test", number)).image for number in range(40)]
+    path = saved(tmp_path, "getgan-1x1")
+    found = calibrate_and_save(path, frames(photos), 1, lambda what, share: None)
+    assert any(
+        "100% of the calibration pictures have colours like a photo" in said for said in found.warnings
+    )
+    assert "colours like a photograph's" in found.guard.about
+    mixed = calibrate_checkpoint(checkpoint_of("getgan-1x1"), frames([*pictures, *photos[:10]]), 1)
+    assert not any("photograph" in said for said in mixed.warnings)
+
+
+@pytest.mark.parametrize("quality", [60, 90])
+def test_scans_of_any_palette_are_not_taken_for_photos(quality: int) -> None:
+    import cv2
+
+    scene = SceneConfig(size=64)
+    for number in range(12):
+        photo = render_photo(scene, seed_of("photo", "test", number)).image
+        scan = render_ultrasound(scene, seed_of("ultrasound", "probe", number)).ultrasound
+        lettered = scan.copy()
+        cv2.putText(lettered, "GA 28w", (2, 10), cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 0))
+        _, packed = cv2.imencode(".jpg", scan, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        for picture in (scan, grey(scan), lettered, cv2.imdecode(packed, cv2.IMREAD_COLOR)):
+            assert off_palette(np.asarray(picture, np.uint8)) < COLOURED - 0.03
+        assert off_palette(photo) > COLOURED + 0.03
+
+
+def test_a_picture_that_cannot_be_used_is_named(tmp_path: Path, pictures: list[Array]) -> None:
+    for number, picture in enumerate(pictures[:3]):
+        write_image(tmp_path / f"{number}.png", picture)
+    write_image(tmp_path / "ruler.png", np.zeros((1, 2000, 3), np.uint8))
+    with pytest.raises(
+        DataError, match=r"ruler\.png: found a picture of 2000x1 .* take it out of the folder"
+    ):
+        calibrate_checkpoint(checkpoint_of("getgan-1x1"), folder_frames(tmp_path, 0.01), 1)
+
+
+# --- two at once, and one that is killed ---------------------------------------------------------------
+
+
+@pytest.fixture
+def others(made: Made) -> Made:
+    """Another calibration of the same checkpoint."""
+    statistics = replace(made.calibration.statistics, rest=np.array([7.0], np.float32))
+    return replace(made, calibration=replace(made.calibration, statistics=statistics), about="others")
+
+
+def test_two_calibrations_at_once_leave_the_pair_of_one(
+    tmp_path: Path, made: Made, others: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.safetensors"
+    second = threading.Thread(target=save_guard, args=(others, path, "a" * 64))
+
+    def write(place: Path, data: bytes) -> None:
+        """And the second starts when the first has written one of its two."""
+        write_bytes_atomic(place, data)
+        if not second.ident:
+            second.start()
+            second.join(0.5)  # until it is done, or waits
+
+    monkeypatch.setattr(guardfiles, "write_bytes_atomic", write)
+    save_guard(made, path, "a" * 64)
+    second.join()
+    found = saved_guard(path, "a" * 64)
+    assert isinstance(found, Made) and found.about == "others"
+
+
+def test_a_calibration_that_is_killed_in_the_middle_is_said_by_an_export(
+    tmp_path: Path, made: Made, others: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path, "getgan-1x1")
+    sha256 = load_checkpoint(path).sha256 or ""
+
+    def stop(place: Path, data: bytes) -> None:
+        write_bytes_atomic(place, data)
+        raise KeyboardInterrupt
+
+    def killed(kept: Made) -> str:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(guardfiles, "write_bytes_atomic", stop)
+            save_guard(kept, path, sha256)
+        return str(saved_guard(path, sha256))
+
+    assert "cannot be used" in killed(others)  # there was none before
+    save_guard(made, path, sha256)
+    assert "is not the one that" in killed(others)
+    done = getgan("export", path, "-o", tmp_path / "net", "--json")
+    (warning,) = json.loads(done.stdout)["warnings"]
+    assert "NO GUARD, any picture becomes a face" in warning and "run getgan calibrate" in warning
+    assert (done.returncode, f"warning: {warning}" in done.stderr) == (0, True)
 
 
 # --- the gate ------------------------------------------------------------------------------------------
@@ -363,5 +488,6 @@ def test_without_calibration_the_bundle_says_that_it_has_no_guard(tmp_path: Path
         saved(tmp_path, "getgan-1x1"), tmp_path / "net", ExportOptions(threads=2), lambda what, share: None
     )
     assert report.manifest.guard is None and "none: no guard was calibrated" in report.text()
+    assert report.warnings == ()  # nobody calibrated
     assert "any picture becomes a face" in (tmp_path / "net" / "index.html").read_text()
     assert guard_of(Bundle.open(tmp_path / "net")) is None

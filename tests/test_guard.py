@@ -25,7 +25,6 @@ from getgan.runtime.guard.statistics import (
     ATTRIBUTES,
     Statistics,
     bytes_from_statistics,
-    conformal_limit,
     fit,
     statistics_from_bytes,
 )
@@ -72,21 +71,6 @@ def test_the_score_is_mahalanobis_distance_under_the_fitted_covariance() -> None
     assert np.allclose(statistics.score(x), wanted, rtol=1e-4)
     # With five of six directions kept, nothing was shrunk.
     assert np.allclose(covariance, np.cov(unit.T, bias=True), atol=1e-5)
-
-
-def test_the_limit_is_exceeded_as_often_as_was_promised() -> None:
-    """Exchangeable scores: over many draws the mean share of alarms is 1 % and not 27 %."""
-    rng = np.random.default_rng(1)
-    shares = []
-    for _ in range(300):
-        limit = conformal_limit(rng.exponential(size=199), 0.01)
-        shares.append(float((rng.exponential(size=2000) > limit).mean()))
-    assert 0.008 < np.mean(shares) <= 0.0115
-
-
-@pytest.mark.parametrize(("count", "finite"), [(98, False), (99, True)])
-def test_too_few_pictures_give_no_limit(count: int, finite: bool) -> None:
-    assert math.isfinite(conformal_limit(np.arange(float(count)), 0.01)) is finite
 
 
 def test_equal_pictures_are_no_division_by_zero() -> None:

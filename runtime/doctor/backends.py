@@ -23,7 +23,7 @@ from getgan.runtime.doctor.probe import Probe, probe
 from getgan.runtime.firstrun import graph_of
 from getgan.runtime.guard.judge import Verdict
 from getgan.runtime.guard.load import guard_of
-from getgan.runtime.guard.promise import aspects_in_words
+from getgan.runtime.guard.promise import aspects_in_words, promise_in_words
 from getgan.runtime.images import image_from_bytes
 from getgan.runtime.pipeline import Pipeline, PipelineOptions
 from getgan.runtime.session import Session, open_session
@@ -98,7 +98,7 @@ def _guard(bundle: Bundle) -> Check:
         return Check("guard", "fault", str(error), "copy the bundle again, or getgan export it again")
     pictures = f"{record.fitted + record.tested} pictures ({record.about})"
     shapes = f"{aspects_in_words(record)} (others want --fit crop, --region, or an own calibration)"
-    promise = f"refuses {record.share:.1%} of such at most"
+    promise = f"refuses {promise_in_words(record)}"
     return Check("guard", "ok", f"calibrated with {pictures}, {shapes}; {promise}")
 
 

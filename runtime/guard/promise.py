@@ -11,11 +11,20 @@ def guard_in_words(record: GuardRecord | None) -> str:
     """One line."""
     if record is None:
         return NONE
-    studies = f"of {record.studies} studies" if record.studies else "whose studies are not known"
+    studies = "study" if record.studies == 1 else "studies"
+    told = f"of {record.studies} {studies}" if record.studies else "whose studies are not known"
+    pictures = f"{record.fitted + record.tested} pictures {told}, {record.tested} of them for the limit"
     return (
-        f"refuses {record.share:.2%} of scans like its calibration's at most ({record.low:.2%} to "
-        f"{record.high:.2%} with 90 %); calibrated with {record.about}: {record.fitted + record.tested} "
-        f"pictures {studies}, {record.tested} of them for the limit, {aspects_in_words(record)}"
+        f"refuses {promise_in_words(record)}; calibrated with {record.about}: {pictures}, "
+        f"{aspects_in_words(record)}"
+    )
+
+
+def promise_in_words(record: GuardRecord) -> str:
+    """How many scans of the calibration's kind are refused: the promise, and what is known of this guard."""
+    return (
+        f"{record.share:.1%} of such scans on the average (this one between {record.low:.1%} and "
+        f"{record.high:.1%}, with 90 %)"
     )
 
 

@@ -10,7 +10,6 @@ would have nothing but noise in its narrow directions.
 from __future__ import annotations
 
 import io
-import math
 import re
 import zipfile
 from dataclasses import dataclass, field, fields
@@ -107,16 +106,6 @@ def fit(features: NDArray[np.floating[Any]]) -> tuple[Floats, Floats, Floats, Fl
         variance.astype(np.float32),
         np.array([rest], np.float32),
     )
-
-
-def conformal_limit(scores: NDArray[np.floating[Any]], share: float) -> float:
-    """The score that a further picture of the same kind exceeds with probability `share` at most.
-
-    scores: of n pictures that the fit has not seen. The ceil((n + 1)(1 - share))-th smallest (Vovk,
-    "Algorithmic Learning in a Random World", 2005); infinite if n is too small for the share.
-    """
-    place = math.ceil((len(scores) + 1) * (1.0 - share))
-    return math.inf if place > len(scores) else float(np.sort(scores)[place - 1])
 
 
 def bytes_from_statistics(statistics: Statistics) -> bytes:

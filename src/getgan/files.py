@@ -113,11 +113,13 @@ def try_lock(file: IO[Any] | int, *, unknown: bool = True) -> bool:
 @contextlib.contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
     """Wait until no other process changes the file; the lock is its folder's. OSError, or no lock at all."""
+    if fcntl is None:
+        yield
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(folder, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
         os.close(folder)
