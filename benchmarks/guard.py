@@ -18,6 +18,7 @@ from getgan.contract import Contract
 from getgan.errors import DeviceError, UsageError
 from getgan.export.calibration import Calibration, Run, Shot, calibrate, view_of
 from getgan.export.features import with_features
+from getgan.export.graph import Array
 from getgan.export.guarding import fp32_run
 from getgan.export.trace import export_onnx
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
@@ -151,16 +152,25 @@ def _judged(
     guard = Guard(calibration.statistics, calibration.hidden)
     kinds, scores, energies, cycles = [], [], [], []
 
+    looked: dict[str, Array] = {}
+
     def look(view: Picture) -> NDArray[np.float32]:
-        return np.asarray(run(tensor_from_images([view], contract.range))[FEATURES][0])
+        looked.update(run(tensor_from_images([view], contract.range)))
+        return np.asarray(looked[FEATURES][0])
 
     for picture in pictures:
         view = view_of(Shot(picture), contract)
         given = tensor_from_images([view], contract.range)
         outputs = run(given)
         features = outputs[FEATURES][0]
-        hidden = float(outputs["occlusion"].mean()) if "occlusion" in outputs else 0.0
-        verdict = guard.judge(view, features, look, explain=False, hidden=hidden)
+        verdict = guard.judge(
+            view,
+            features,
+            look,
+            explain=False,
+            hidden=_hidden(outputs),
+            hidden_toned=lambda: _hidden(looked),
+        )
         kinds.append(verdict.kind)
         scores.append(verdict.score)
         means = features[: len(features) // 2].astype(np.float64)
@@ -168,3 +178,8 @@ def _judged(
         if back is not None:
             cycles.append(float(np.abs(given - back(outputs["face"])["face"]).mean()))
     return Scores(tuple(kinds), tuple(scores), tuple(energies), tuple(cycles))
+
+
+def _hidden(outputs: dict[str, Array]) -> float:
+    """The share that the occlusion map says is hidden, if there is one."""
+    return float(outputs["occlusion"].mean()) if "occlusion" in outputs else 0.0

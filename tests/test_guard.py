@@ -306,6 +306,29 @@ def test_a_known_picture_of_which_too_much_is_hidden_is_refused(guard: Guard, sc
     assert (verdict.kind, verdict.code) == ("refused", "hidden")
 
 
+def test_a_picture_of_other_tones_is_refused_for_what_its_own_map_hides_in_the_matched_ones(
+    guard: Guard, scans: list[Picture]
+) -> None:
+    strict = Guard(guard.statistics, hidden_limit=0.5)
+    pale = np.rint(255.0 * (scans[0] / 255.0) ** 0.4).astype(np.uint8)
+    shown: list[Picture] = []
+
+    def look(view: Picture) -> NDArray[np.float64]:
+        shown.append(view)
+        return features_of(view)
+
+    def verdict(first: float, matched: float) -> tuple[str, str]:
+        shown.clear()
+        found = strict.judge(
+            pale, features_of(pale), look, hidden=first, hidden_toned=lambda: matched if shown else math.nan
+        )
+        return found.kind, found.code
+
+    assert verdict(0.9, 0.4) == ("unusual", "tones")  # the first map is of tones that nobody calibrated
+    assert verdict(0.4, 0.6) == ("refused", "hidden")
+    assert verdict(0.4, math.nan) == ("unusual", "tones")  # without a map
+
+
 def test_every_look_keeps_the_picture_s_shape_and_leaves_it_alone(scans: list[Picture]) -> None:
     for picture in (scans[0], np.ascontiguousarray(scans[0][:40])):
         before = picture.copy()
@@ -375,6 +398,8 @@ def test_a_guard_from_before_the_pose_is_read_without_it(scans: list[Picture]) -
         ((96, 100), (1.0, 1.0), None),  # within SLACK
         ((90, 160), None, None),
         ((64, 64), (9.0, 9.0), None),  # so long is no picture
+        ((64, 64), (1e3, 1e3), None),
+        ((90, 160), (1e-3, 1e-3), None),
     ],
 )
 def test_a_picture_in_a_known_aspect(

@@ -62,12 +62,14 @@ class Guard:
         *,
         explain: bool = True,
         hidden: float = 0.0,
+        hidden_toned: Callable[[], float] = lambda: 0.0,
         shaped: Callable[[], Sequence[Picture]] = tuple,
     ) -> Verdict:
         """The verdict on a view, uint8 (H, W, 3) RGB, of features (D,).
 
         look: runs the network on another view; once for a picture that is not known at first, some ten
-        times more to explain a refusal. hidden: the share that the occlusion map says is hidden, 0..1 or NaN.
+        times more to explain a refusal. hidden: the share that the occlusion map says is hidden, 0..1 or NaN;
+        hidden_toned: the same of the view that look was shown last, which is then the one to be translated.
         shaped: what a picture in another aspect than the calibration's is in one of those; () = it is not.
         """
         score = self._score(features)
@@ -78,6 +80,9 @@ class Guard:
         second = toned(view, self.statistics)
         again = self._score(look(second))
         if again <= SECOND_LIMIT:
+            # Not by the first view's map: of other tones than the calibration's it may say anything.
+            if hidden_toned() > self.hidden_limit:
+                return Verdict("refused", score, "hidden", HIDDEN)
             return Verdict("unusual", score, "tones", UNUSUAL, second)
         if explain:
             code, reason = self._why(view, shaped(), look)

@@ -66,7 +66,13 @@ class Screen:
         explain = time.monotonic() - self._explained >= self._every
         hidden = hidden_share(answers, number)
         verdict = self._guard.judge(
-            view, _features(answers, number), look, explain=explain, hidden=hidden, shaped=shaped
+            view,
+            _features(answers, number),
+            look,
+            explain=explain,
+            hidden=hidden,
+            hidden_toned=lambda: hidden_share(looks[-1], 0),
+            shaped=shaped,
         )
         verdict = self._held(verdict, explain)
         if verdict.kind == "unusual":  # judged on its first look, whose face is the one to show
