@@ -18,7 +18,7 @@ from getgan.files import one_at_a_time, read_small, write_bytes_atomic
 from getgan.runtime.guard.promise import guard_in_words
 from getgan.runtime.guard.statistics import MAX_BYTES, bytes_from_statistics, statistics_from_bytes
 from getgan.runtime.guard.tone import Picture
-from getgan.runtime.manifest import Aspect, GuardRecord, Record
+from getgan.runtime.manifest import Aspect, Count, GuardRecord, Record, Share, check_ends
 
 FILE = "guard/statistics.npz"  # in a bundle
 REFUSED = "guard/refused.png"
@@ -66,14 +66,17 @@ class _Note(Record, frozen=True, kw_only=True):
     checkpoint_sha256: str
     statistics_sha256: str
     about: str
-    share: float
-    low: float
-    high: float
-    fitted: int
-    tested: int
-    studies: int
-    hidden: float
+    share: Share
+    low: Share
+    high: Share
+    fitted: Count
+    tested: Count
+    studies: Count
+    hidden: Share
     aspects: tuple[Aspect, Aspect] | None = None
+
+    def __post_init__(self) -> None:
+        check_ends((self.low, self.high), self.aspects)
 
 
 def save_guard(made: Made, checkpoint: Path, checkpoint_sha256: str) -> tuple[Path, Path]:

@@ -25,7 +25,9 @@ Frames: TypeAlias = Literal["float32", "uint8"]
 EXTENT = "extent"
 FEATURES = "features"  # float32 (N, D), an output that every graph of a bundle with a guard has besides
 Part = Literal["norms", "first convolution", "clip"]
-Aspect = Annotated[float, msgspec.Meta(gt=0.0)]  # width over height
+Aspect = Annotated[float, msgspec.Meta(ge=1e-3, le=1e3)]  # width over height
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # of a variant
 
 
@@ -156,16 +158,26 @@ class GuardRecord(Record, frozen=True):
 
     file: str  # runtime/guard/statistics.py says what is in it
     about: str  # the calibration's pictures, in words
-    share: float  # of false alarms: so many pictures of the calibration's kind are refused, on the average
-    low: float  # of nine calibrations in ten the true share lies between the two
-    high: float
-    fitted: int  # pictures
-    tested: int
-    studies: int  # 0 = not known: each picture counts as one
-    hidden: float  # a picture of which the occlusion map says that more is hidden is refused; 1 = none is
+    share: Share  # of false alarms: so many pictures of the calibration's kind are refused, on the average
+    low: Share  # of nine calibrations in ten the true share lies between the two
+    high: Share
+    fitted: Count  # pictures
+    tested: Count
+    studies: Count  # 0 = not known: each picture counts as one
+    hidden: Share  # a picture of which the occlusion map says that more is hidden is refused; 1 = none is
     refused: str  # PNG, uint8 RGB: a picture that every machine must refuse
     # Least and largest width over height of the pictures; None = not recorded, as in an older bundle.
     aspects: tuple[Aspect, Aspect] | None = None
+
+    def __post_init__(self) -> None:
+        check_ends((self.low, self.high), self.aspects)
+
+
+def check_ends(share: tuple[float, float], aspects: tuple[float, float] | None) -> None:
+    """ValueError unless the smaller end of each comes first."""
+    for name, ends in (("low and high", share), ("aspects", aspects)):
+        if ends is not None and ends[0] > ends[1]:
+            raise ValueError(f"found {name} {ends[0]:g} and {ends[1]:g}, wanted the smaller one first")
 
 
 class File(Record, frozen=True):

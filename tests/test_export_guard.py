@@ -258,6 +258,16 @@ def test_files_beside_a_checkpoint_are_taken_for_that_checkpoint_alone(tmp_path:
     assert "is not the one that" in str(saved_guard(path, "a" * 64))
 
 
+@pytest.mark.parametrize("wrong", [{"aspects": [1, 1e308]}, {"low": 0.9, "high": 0.1}, {"hidden": -1}])
+def test_a_note_that_no_calibration_writes_is_no_guard(
+    tmp_path: Path, made: Made, wrong: dict[str, object]
+) -> None:
+    path = tmp_path / "net.safetensors"
+    note, _ = save_guard(made, path, "a" * 64)
+    note.write_text(json.dumps({**json.loads(note.read_bytes()), **wrong}))
+    assert "cannot be used (no note of a guard: " in str(saved_guard(path, "a" * 64))
+
+
 def test_a_pipe_or_nested_json_beside_a_checkpoint_is_no_guard(tmp_path: Path, made: Made) -> None:
     path = tmp_path / "net.safetensors"
     note, _ = save_guard(made, path, "a" * 64)
