@@ -10,6 +10,7 @@ from getgan.printing import one_line
 
 REDRAW_S = 0.2
 LINE_S = 60.0  # a log file wants few lines
+LINE_SHARE = 0.1  # and so much of a step is worth one
 
 
 class StatusLine:
@@ -70,17 +71,24 @@ class ShareLine(StatusLine):
         super().__init__(quiet=quiet)
         self._started = time.monotonic()
         self._step = ""
+        self._said = 0.0
 
     def __enter__(self) -> ShareLine:
         return self
 
     def share(self, what: str, share: float) -> None:
-        """share: of the whole, 0 to 1. A new step is shown at once; a step that counts ends in ", COUNT"."""
+        """share: of the whole, 0 to 1. A new step is shown at once, and each LINE_SHARE of the whole.
+
+        A step that counts ends in ", COUNT".
+        """
         step = what.partition(", ")[0]
         passed = time.monotonic() - self._started
         left = f", {clock(passed / share - passed)} left" if 0.02 < share < 1.0 else ""
-        self.show(f"{100 * share:3.0f} %  {what}{left}", now=step != self._step)
+        now = step != self._step or abs(share - self._said) >= LINE_SHARE - 1e-9
+        self.show(f"{100 * share:3.0f} %  {what}{left}", now=now)
         self._step = step
+        if now:
+            self._said = share
 
 
 def clock(seconds: float) -> str:
