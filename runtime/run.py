@@ -116,7 +116,7 @@ def run_bundle(
             pipeline = Pipeline(session, bundle.manifest.contract, options.pipeline, guard, every)
             sink = plan.open(recipe_of(bundle, session.info, pipeline, source.region))
             on_session(session.info)
-            for note in (*_guard_notes(pipeline), *plan.notes, *source.notes):
+            for note in (*_guard_notes(pipeline, bundle), *plan.notes, *source.notes):
                 on_note(note)
             if "side-by-side" in VIEWS[options.view] and source.whole:
                 on_note(
@@ -145,13 +145,20 @@ def run_bundle(
             )
 
 
-def _guard_notes(pipeline: Pipeline) -> list[str]:
-    """What is to be told at every start where nobody looks at the pictures."""
+def _guard_notes(pipeline: Pipeline, bundle: Bundle) -> list[str]:
+    """What is to be told at every start where nobody looks at the pictures, or not as was calibrated."""
     notes = {
         "off": "--guard off: nobody looks whether a picture is a face scan, and any picture becomes a face",
         "none": "no guard: this bundle was exported without calibration, and any picture becomes a face",
     }
-    return [notes[pipeline.guard]] if pipeline.guard in notes else []
+    if pipeline.guard in notes:
+        return [notes[pipeline.guard]]
+    calibrated = bundle.manifest.contract.size
+    if pipeline.size == calibrated:
+        return []
+    return [
+        f"--size {pipeline.size}: the guard was calibrated at {calibrated}, so that it may refuse good scans"
+    ]
 
 
 def _gpu_of(device: str) -> str:

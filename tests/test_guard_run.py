@@ -15,13 +15,15 @@ from cli_helpers import getgan
 from frame_helpers import mjpeg_server, read_video
 from guard_helpers import grey, make_guarded, scan
 
+from getgan.errors import BundleError
 from getgan.runtime.bundle import Bundle
 from getgan.runtime.guard.judge import Guard
 from getgan.runtime.guard.load import guard_of
 from getgan.runtime.guard.looks import LOOKS
+from getgan.runtime.guard.tone import toned
 from getgan.runtime.images import read_image, write_image
 from getgan.runtime.label import add_label
-from getgan.runtime.manifest import MANIFEST_NAME
+from getgan.runtime.manifest import MANIFEST_NAME, manifest_from_json
 from getgan.runtime.media.plate import BACKGROUND, CARDS, card, labelled_card, with_banner
 from getgan.runtime.media.record import made_of, sidecar_of
 from getgan.runtime.media.sidebyside import GAP
@@ -131,6 +133,28 @@ def test_an_unusual_scan_is_translated_with_matched_tones(bundle: Path) -> None:
     assert result.occlusion is not None and matched.occlusion is not None
     assert np.array_equal(result.occlusion, matched.occlusion)
     assert result.timings.looks > 0.0 and result.timings.total > result.timings.network
+
+
+@pytest.mark.parametrize("kind", ["refused", "unusual"])
+def test_of_an_unusual_scan_the_matched_tones_map_says_what_is_hidden(bundle: Path, kind: str) -> None:
+    opened = Bundle.open(bundle)
+    found = guard_of(opened)
+    assert found is not None
+    picture = grey(scan(501))
+    with open_session(opened) as session:
+
+        def hidden(view: Any) -> float:
+            occlusion = session.translate(view[None]).occlusion
+            assert occlusion is not None
+            return float(occlusion.mean()) / 255.0
+
+        first, matched = hidden(picture), hidden(toned(picture, found.statistics))
+        assert first + 1e-4 < matched
+        limit = (first + matched) / 2.0 if kind == "refused" else matched + 1e-4
+        guard = Guard(found.statistics, limit, found.aspects)
+        (result,) = Pipeline(session, opened.manifest.contract, None, guard).translate([picture])
+    assert result.verdict is not None and result.verdict.kind == kind
+    assert result.verdict.code == ("hidden" if kind == "refused" else "tones")
 
 
 class Batches:
@@ -409,3 +433,38 @@ def test_a_banner_leaves_the_face_below_it() -> None:
         marked = with_banner(add_label(face) if side > 216 else face)
         assert marked.shape == face.shape and (marked[0] == 0).all() and marked[: side // 8].max() > 200
         assert (marked[side // 4 : side // 2] == 128).all()
+
+
+def test_a_run_at_another_size_says_at_which_the_guard_was_calibrated(
+    bundle: Path, scans: Path, tmp_path: Path
+) -> None:
+    at_another = ("--size", "48")
+    for options, told in (((), False), (at_another, True), ((*at_another, "--guard", "off"), False)):
+        out = tmp_path / "-".join(("out", *options))
+        done = getgan("run", bundle, scans / "scan.png", "-o", out, *options)
+        assert ("the guard was calibrated at 32" in done.stderr) is told, done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"aspects": [1.0, 1e308]},
+        {"aspects": [5e-324, 1.0]},
+        {"aspects": [1.5, 1.0]},
+        {"share": 5},
+        {"low": 9},
+        {"low": 0.5, "high": 0.1},
+        {"fitted": -5},
+        {"tested": 10**30},
+        {"studies": -1},
+        {"hidden": -1},
+    ],
+)
+def test_a_record_of_the_guard_that_no_calibration_makes_is_refused(
+    bundle: Path, wrong: dict[str, Any]
+) -> None:
+    manifest = json.loads((bundle / MANIFEST_NAME).read_bytes())
+    manifest_from_json(json.dumps(manifest).encode())
+    manifest["guard"].update(wrong)
+    with pytest.raises(BundleError, match=r"damaged manifest.json .*guard.*; export the bundle again"):
+        manifest_from_json(json.dumps(manifest).encode())
