@@ -308,7 +308,9 @@ def test_photos_of_faces_are_told_without_a_guard_from_before(tmp_path: Path, pi
     scene = SceneConfig(size=32)
     photos = [render_photo(scene, seed_of("photo", "test", number)).image for number in range(40)]
     path = saved(tmp_path, "getgan-1x1")
-    found = calibrate_and_save(path, frames(photos), 1, lambda what, share: None)
+    told: list[str] = []
+    found = calibrate_and_save(path, frames(photos), 1, lambda what, share: told.append(what))
+    assert told[1:3] == ["calibrating, 1 picture", "calibrating, 2 pictures"]
     assert any(
         "100% of the calibration pictures have colours like a photo" in said for said in found.warnings
     )
