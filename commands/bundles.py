@@ -173,6 +173,7 @@ def demo(
 
     with ShareLine(quiet=json) as line:
         report = run_demo(checkpoint, [*example_scenes(256), *example_frames()], output, line.share, threads)
+        warn(report.export.warnings, line)
     tell(report, json)
     code = report.run.summary.exit_code
     raise typer.Exit(0 if code == NOT_FACE_EXIT_CODE else code)  # hearts and limbs are among the pictures

@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     done = trained(folder)
     assert done.returncode == 0, done.stderr
-    assert "last.safetensors: guard: refuses 1.00% of scans like its calibration's" in done.stdout
+    assert "last.safetensors: guard: refuses 1.0% of such scans on the average" in done.stdout
     return folder
 
 
