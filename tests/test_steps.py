@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,24 +10,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from training_helpers import recorded_gradients, tiny
+from training_helpers import noise, recorded_gradients, tiny
 
-from getgan.errors import ConfigError
 from getgan.models.getgan import GetGanConfig, GetGanGenerator, GetGanOutput
 from getgan.training import steps
 from getgan.training.config import LossConfig, OptimConfig
 from getgan.training.methods import build_method
 from getgan.training.methods.getgan import GetGan
 from getgan.training.pool import ImagePool
-from getgan.training.steps import GetGanNets, Losses, blend, blur, gradient_weight
+from getgan.training.steps import GetGanNets, Losses, blend
 from getgan.training.updates import Numerics, Updates
 
 CPU = Numerics(torch.device("cpu"))
 Array = NDArray[np.float64]
-
-
-def noise(seed: int, *shape: int) -> Tensor:
-    return torch.rand(shape or (1, 3, 32, 32), generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 def small_getgan(*overrides: str) -> GetGan:
@@ -156,195 +150,6 @@ def test_learning_rate_is_constant_and_then_falls_linearly_for_both_optimizers()
     assert [constant.set_rate(n) for n in (0, 9)] == [0.1, 0.1]
 
 
-# W_e.
-
-
-def weight_by_numpy(x: Tensor, y_star: Tensor, c: float, loss: LossConfig) -> Array:
-    """W_e for H(a) = c a, whose gradient is known, in float64."""
-    x64, y64 = x.double().numpy(), y_star.double().numpy()
-    residual = x64 - c * y64
-    pixels = residual[0].size
-    g = -c * (np.sign(residual) if loss.weight_error == "l1" else 2 * residual) / pixels
-    mu, sigma = g.mean(axis=(2, 3), keepdims=True), g.std(axis=(2, 3), keepdims=True)
-    z = np.abs((mu - g) / (sigma + loss.weight_eps)) * loss.weight_gain
-    weight: Array = 1 / (1 + np.exp(-z))
-    return weight if loss.weight == "sigmoid" else 2 * weight - 1
-
-
-@pytest.mark.parametrize("weight", ["sigmoid", "rescaled"])
-@pytest.mark.parametrize("error", ["l1", "l2"])
-@pytest.mark.parametrize("gain", [1.0, 2.5])
-def test_weight_is_what_float64_says(weight: str, error: str, gain: float) -> None:
-    loss = tiny(f"loss.weight={weight}", f"loss.weight_error={error}", f"loss.weight_gain={gain}").loss
-    x, y_star = noise(0, 2, 3, 32, 36), 0.3 + 0.7 * noise(1, 2, 3, 32, 36)
-    w_e = gradient_weight(lambda a: 0.9 * a, x, y_star, loss)
-    assert w_e.shape == x.shape
-    assert w_e.dtype == torch.float32
-    np.testing.assert_allclose(w_e.numpy(), weight_by_numpy(x, y_star, 0.9, loss), atol=2e-5)
-    low = 0.5 if weight == "sigmoid" else 0.0
-    assert low <= float(w_e.min())
-    assert float(w_e.max()) < 1.0
-    assert error == "l1" or float(w_e.min()) < low + 0.01
-
-
-def test_weight_follows_the_gradient_not_the_residual() -> None:
-    """The one pixel on the other side of x has the large weight, as its sign is the rare one."""
-    x = torch.zeros(1, 3, 32, 32)
-    y_star = torch.full_like(x, 0.5)
-    y_star[0, 1, 5, 7] = -0.01
-    w_e = gradient_weight(lambda a: a, x, y_star, LossConfig())
-    assert float(w_e[0, 1, 5, 7]) > 0.999
-    w_e[0, 1, 5, 7] = 0.0
-    assert float(w_e.max()) < 0.1
-
-
-@pytest.mark.parametrize("error", ["l1", "l2"])
-def test_weight_is_alive_where_the_gradient_is_tiny(error: str) -> None:
-    loss = tiny(f"loss.weight_error={error}").loss
-    x, y_star = noise(0), noise(1)
-    scale = 3 * 32 * 32 * 1e-6
-    # H(a) = a + (scale - 1) (a - a.detach()): the picture of a, the gradient times `scale`.
-    tiny_gradient = gradient_weight(lambda a: scale * a + (1 - scale) * a.detach(), x, y_star, loss)
-    plain = gradient_weight(lambda a: a, x, y_star, loss)
-    assert float(plain.mean()) > 0.3
-    assert float((tiny_gradient - plain).abs().max()) < 0.02  # eps is at most 1 % of sigma
-
-
-def test_an_eps_that_kills_the_weight_is_refused() -> None:
-    assert tiny("loss.weight_eps=1e-8").loss.weight_eps == LossConfig().weight_eps == 1e-8
-    for eps in ("1e-5", "1.1e-8", "0", "-1e-9"):
-        with pytest.raises(ConfigError, match="weight_eps"):
-            tiny(f"loss.weight_eps={eps}")
-
-
-def test_weight_carries_no_gradient_and_stays_float32_under_autocast() -> None:
-    conv = nn.Conv2d(3, 3, 3, padding=1)
-    seen: list[torch.dtype] = []
-
-    def reverse(a: Tensor) -> Tensor:
-        answer: Tensor = conv(a)
-        seen.append(answer.dtype)
-        return answer
-
-    x = noise(0)
-    y_star = noise(1).requires_grad_(True)
-    plain = gradient_weight(reverse, x, y_star, LossConfig())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert conv(x).dtype == torch.bfloat16
-        under = gradient_weight(reverse, x, y_star, LossConfig())
-        with torch.no_grad():
-            assert torch.equal(gradient_weight(reverse, x, y_star, LossConfig()), plain)
-    assert seen == [torch.float32] * 3
-    assert torch.equal(under, plain)
-    assert not plain.requires_grad
-    assert plain.grad_fn is None
-    assert y_star.grad is None
-    assert conv.weight.grad is None
-
-
-def test_weight_is_computed_without_tf32_and_the_setting_is_given_back() -> None:
-    seen: list[bool] = []
-
-    def reverse(a: Tensor) -> Tensor:
-        seen.append(torch.backends.cudnn.allow_tf32)
-        return a * 0.5
-
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = True
-    try:
-        gradient_weight(reverse, noise(0), noise(1), LossConfig())
-        assert seen == [False]
-        assert torch.backends.cudnn.allow_tf32
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
-@pytest.mark.gpu
-def test_weight_on_a_gpu_is_that_of_the_cpu() -> None:
-    """TF32 keeps 10 bits of the mantissa: the gradient's errors would be 1e-3 of it, not 1e-6."""
-    conv = nn.Conv2d(3, 3, 7, padding=3)
-    on_cpu = gradient_weight(conv, noise(0), noise(1), LossConfig(weight_error="l2"))
-    conv.cuda()
-    on_gpu = gradient_weight(conv, noise(0).cuda(), noise(1).cuda(), LossConfig(weight_error="l2"))
-    assert float((on_gpu.cpu() - on_cpu).abs().max()) < 1e-4
-
-
-def test_gradient_of_step_3_takes_the_weight_as_a_number() -> None:
-    """Against the gradient worked out by hand with W_e constant, for H(a) = 0.8 a + 0.1."""
-    nets, x = known_nets(), noise(0)
-    loss = LossConfig(lambda_rec=3.0, weight_error="l2")
-    y_star, y_error = noise(1).requires_grad_(True), noise(2).requires_grad_(True)
-    w_e = steps.step2_gradient_weight(nets, x, y_star, loss)
-    out = GetGanOutput(y_star, y_error, None)
-    total = steps.step3_weighted_cycle(nets, x, out, w_e, loss)["rec_x"]
-    by_star, by_error = torch.autograd.grad(total, (y_star, y_error))
-    x64, w64 = x.double().numpy(), w_e.double().numpy()
-    y = (1 - w64) * y_star.detach().double().numpy() + w64 * y_error.detach().double().numpy()
-    by_y = -3.0 * 0.8 * np.sign(x64 - (0.8 * y + 0.1)) / x64.size
-    np.testing.assert_allclose(by_star.numpy(), (1 - w64) * by_y, atol=1e-9)
-    np.testing.assert_allclose(by_error.numpy(), w64 * by_y, atol=1e-9)
-
-
-@pytest.mark.parametrize("width", [0.0, 0.06])
-def test_an_image_s_weight_does_not_depend_on_its_batch(width: float) -> None:
-    loss = LossConfig(weight_blur=width, weight_error="l2")
-    method = small_getgan()
-    reverse = method.nets["reverse"]
-    x, y_star = noise(0, 2, 3, 32, 32), noise(1, 2, 3, 32, 32)
-    together = gradient_weight(reverse, x, y_star, loss)
-    alone = [gradient_weight(reverse, x[n : n + 1], y_star[n : n + 1], loss) for n in range(2)]
-    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-4)
-
-
-def test_a_batch_does_not_shrink_the_gradient_towards_eps() -> None:
-    """Each image's error is its own mean: at a deviation near eps, a mean over the batch would show."""
-    x, y_star = noise(0, 4, 3, 32, 32), noise(1, 4, 3, 32, 32)
-    scale = 3 * 32 * 32 * 3e-8
-
-    def reverse(a: Tensor) -> Tensor:
-        return scale * a + (1 - scale) * a.detach()
-
-    together = gradient_weight(reverse, x, y_star, LossConfig())
-    alone = gradient_weight(reverse, x[:1], y_star[:1], LossConfig())
-    torch.testing.assert_close(together[:1], alone, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("sigma", [0.3, 1.0, 4.0])
-def test_blur_keeps_a_constant_and_spreads_a_point(sigma: float) -> None:
-    constant = torch.full((2, 3, 20, 24), 0.37, dtype=torch.float64)
-    torch.testing.assert_close(blur(constant, sigma), constant)
-    point = torch.zeros(1, 1, 33, 33, dtype=torch.float64)
-    point[0, 0, 16, 16] = 1.0
-    spread = blur(point, sigma)
-    assert float(spread.sum()) == pytest.approx(1.0)
-    assert torch.equal(spread, spread.transpose(2, 3)) or torch.allclose(spread, spread.transpose(2, 3))
-    ratio = float(spread[0, 0, 16, 17] / spread[0, 0, 16, 16])
-    assert ratio == pytest.approx(math.exp(-0.5 / sigma**2))
-
-
-def test_blurred_weight_finds_a_block_of_error() -> None:
-    y_star = noise(0, 1, 3, 64, 64) * 0.8
-    x = y_star + 0.02 * noise(1, 1, 3, 64, 64)
-    inside = torch.zeros(1, 3, 64, 64, dtype=torch.bool)
-    inside[:, :, 20:40, 10:30] = True
-    x = torch.where(inside, y_star + 0.8 * torch.sign(noise(2, 1, 3, 64, 64)), x)
-
-    def contrast(**options: object) -> tuple[float, float]:
-        loss = dataclasses.replace(LossConfig(weight_error="l2"), **options)  # type: ignore[arg-type]
-        w_e = gradient_weight(lambda a: a, x, y_star, loss)
-        return float(w_e[inside].mean()), float(w_e[~inside].mean())
-
-    blurred, gained = contrast(weight_blur=0.05), contrast(weight_blur=0.05, weight_gain=4.0)
-    assert blurred[0] > 0.6
-    assert blurred[1] < 0.1
-    assert gained[0] > blurred[0] + 0.1  # more gain gives more of the block to y_e
-    # All three channels share one map, and most of what is outside has none of it at all.
-    w_e = gradient_weight(lambda a: a, x, y_star, LossConfig(weight_error="l2", weight_blur=0.05))
-    assert torch.equal(w_e[:, 0], w_e[:, 1])
-    assert torch.equal(w_e[:, 0], w_e[:, 2])
-    assert float((w_e[~inside] == 0).float().mean()) > 0.7
-
-
 # Blend and losses by hand.
 
 
@@ -427,6 +232,95 @@ def test_losses_of_every_step_by_hand() -> None:
         "idt_x": 5 * mean(np.abs(x64 - (0.8 * x64 + 0.1))),
     }
     assert_losses(steps.step5_identity(nets, x, y, WEIGHTS), fifth)
+
+
+def test_gradient_of_step_3_takes_the_weight_as_a_number() -> None:
+    """Against the gradient worked out by hand with W_e constant, for H(a) = 0.8 a + 0.1."""
+    nets, x = known_nets(), noise(0)
+    loss = LossConfig(lambda_rec=3.0, weight_error="l2")
+    y_star, y_error = noise(1).requires_grad_(True), noise(2).requires_grad_(True)
+    w_e = steps.step2_gradient_weight(nets, x, y_star, loss)
+    out = GetGanOutput(y_star, y_error, None)
+    total = steps.step3_weighted_cycle(nets, x, out, w_e, loss)["rec_x"]
+    by_star, by_error = torch.autograd.grad(total, (y_star, y_error))
+    x64, w64 = x.double().numpy(), w_e.double().numpy()
+    y = (1 - w64) * y_star.detach().double().numpy() + w64 * y_error.detach().double().numpy()
+    by_y = -3.0 * 0.8 * np.sign(x64 - (0.8 * y + 0.1)) / x64.size
+    np.testing.assert_allclose(by_star.numpy(), (1 - w64) * by_y, atol=1e-9)
+    np.testing.assert_allclose(by_error.numpy(), w64 * by_y, atol=1e-9)
+
+
+def test_transplant_lays_what_hides_x_over_the_reverse_picture() -> None:
+    """Against numbers worked out by hand for affine networks; y_e may show what was laid there."""
+    nets, x, y = known_nets(), noise(0), noise(1)
+    w_e = torch.zeros(1, 3, 32, 32)
+    w_e[..., :8, :], w_e[..., 8:16, :] = 0.9, 0.65  # hidden, and half of it
+    loss = dataclasses.replace(WEIGHTS, transplant=True)
+    x64, y64 = x.double().numpy(), y.double().numpy()
+    hidden = np.zeros((1, 1, 32, 32))
+    hidden[..., :8, :], hidden[..., 8:16, :] = 1.0, 0.5
+    seen = (1 - hidden) * (0.8 * y64 + 0.1) + hidden * x64
+    losses, x_fake = steps.step4_reverse(nets, y, loss, x, w_e)
+    wanted = {
+        "gan_x": 2 * mean((-0.6 * (0.8 * y64 + 0.1) + 0.2 - 1) ** 2),
+        "rec_y": 3 * mean(np.abs(y64 - (0.5 * seen - 0.2))),
+        "error_rec": 7 * mean((1 - hidden) * np.abs(0.25 * seen + 0.3)),
+    }
+    assert_losses(losses, wanted)
+    np.testing.assert_allclose(x_fake.numpy(), 0.8 * y64 + 0.1, atol=1e-6)  # D_X sees H's picture alone
+
+
+def test_gate_is_told_what_is_hidden() -> None:
+    nets, x = known_nets(), noise(0)
+    gate = torch.rand(1, 5, 4, 4, generator=torch.Generator().manual_seed(2))
+    w_e = torch.zeros(1, 3, 32, 32)
+    w_e[..., :8, :] = 0.9
+    wanted = np.zeros((4, 4))
+    wanted[0] = 1.0
+    error = mean((1 - gate.double().numpy().mean(axis=1) - wanted) ** 2)
+    assert float(steps.gate_error(gate, (w_e[:, :1] > 0.5).float())) == pytest.approx(error, abs=1e-6)
+    loss = dataclasses.replace(WEIGHTS, lambda_gate=4.0, transplant=True)
+    third = steps.step3_weighted_cycle(nets, x, GetGanOutput(noise(3), noise(4), gate), w_e, loss)
+    assert float(third["gate"]) == pytest.approx(4 * error, abs=1e-5)
+    assert "gate" not in steps.step3_weighted_cycle(
+        nets, x, GetGanOutput(noise(3), noise(4), None), w_e, loss
+    )
+    assert "gate" not in steps.step3_weighted_cycle(
+        nets, x, GetGanOutput(noise(3), noise(4), gate), w_e, dataclasses.replace(loss, lambda_gate=0.0)
+    )
+
+
+OWN = ("loss.weight_of=residual", "loss.transplant=true", "loss.lambda_gate=2", "loss.cycle_noise=0.1")
+
+
+@pytest.mark.parametrize("updates", ["sequential", "joint"])
+def test_every_option_together_still_moves_each_network_in_its_turn(updates: str) -> None:
+    method = small_getgan(f"optim.updates={updates}", *OWN)
+    wanted = SEQUENTIAL if updates == "sequential" else [("G", "STFEH"), ("D", "DyDx")]
+    assert moves(method, lambda: method.iterate(noise(0), noise(1))) == wanted
+    losses = method.iterate(noise(0), noise(1))
+    assert {"gate", "gate_rec"} <= losses.keys()
+    assert float(losses["gate"]) > 0.0
+
+
+def test_cycle_noise_is_on_what_the_second_generator_sees_and_nowhere_else() -> None:
+    nets, x, y = known_nets(), noise(0), noise(1)
+    out, w_e = GetGanOutput(noise(2), noise(3), None), torch.zeros(1, 3, 32, 32)
+    loss = dataclasses.replace(WEIGHTS, cycle_noise=0.3)
+
+    def cycles() -> Losses:
+        return steps.step3_weighted_cycle(nets, x, out, w_e, loss) | steps.step4_reverse(nets, y, loss)[0]
+
+    quiet = steps.step3_weighted_cycle(nets, x, out, w_e, WEIGHTS) | steps.step4_reverse(nets, y, WEIGHTS)[0]
+    torch.manual_seed(0)
+    first, second = cycles(), cycles()
+    torch.manual_seed(0)
+    again = cycles()
+    for name in ("rec_x", "keep_x", "rec_y", "error_rec"):
+        assert float(first[name]) != float(quiet[name])
+        assert float(first[name]) != float(second[name])
+        assert float(first[name]) == float(again[name])
+    assert float(first["gan_x"]) == float(quiet["gan_x"])
 
 
 class Fixed(ImagePool):

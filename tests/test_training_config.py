@@ -23,7 +23,9 @@ from getgan.training.config import (
 
 OTHER = TrainConfig(
     ModelConfig("cyclegan", 8, 2, 1, 4, "channel", "resize", "batch", 16, 2, 3, False, 6, 4, (8, 12), 2, 2),
-    LossConfig(9.0, 4.0, 8.0, "sigmoid", 3e-9, "l2", 0.05, 2.0, 0.5, 1.5, 900.0),
+    LossConfig(
+        9.0, 4.0, 8.0, "sigmoid", 3e-9, "l2", 0.05, 2.0, 0.5, 1.5, 900.0, "residual", 0.1, True, 2.0, 0.5
+    ),
     OptimConfig(7, 2, 1e-4, 0.4, 0.99, 0.25, "joint", 3, 0.999),
     DataConfig("folders", 'C:\\a "b"\n\t\u00e9', 64, 70, False, 9, 3, (-10.0, 5.0), (0.0, 40.0), 0.5),
     RunConfig(3, "cpu", "bf16", 1, 2, 3, 4, 5, 6, 7.5),

@@ -75,10 +75,11 @@ def kill_in_the_middle(config: TrainConfig, folder: Path, at: int) -> None:
     [
         ["optim.ema=0.9", "optim.pool=2", "loss.weight_blur=0.05", "loss.lambda_keep=1"],
         ["optim.updates=joint", "optim.pool=1", "optim.batch=2", "run.precision=bf16", "model.norm=batch"],
-        ["model.method=cyclegan", "optim.pool=2"],
+        ["loss.weight_of=residual", "loss.cycle_noise=0.1", "loss.transplant=true", "loss.lambda_gate=2"],
+        ["model.method=cyclegan", "optim.pool=2", "loss.cycle_noise=0.1"],
         ["model.method=ugatit", "optim.ema=0.5"],
     ],
-    ids=["getgan", "getgan-joint", "cyclegan", "ugatit"],
+    ids=["getgan", "getgan-joint", "getgan-residual", "cyclegan", "ugatit"],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(options: list[str], tmp_path: Path) -> None:
     rhythm = ["run.checkpoint_every=4", "run.probe_every=3", "run.sample_every=3", "optim.iterations=8"]

@@ -73,6 +73,58 @@ def test_grown_by_a_level_keeps_all_but_the_ends(source: Path, tmp_path: Path) -
     assert "fresh: shared down, shared stem, fake up, fake head, error up, error head" in said
 
 
+def discriminators_of(source: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {name: state_of(source.parent)["nets"][name] for name in ("disc_y", "disc_x")}
+
+
+def test_discriminators_of_the_run_come_along(source: Path, tmp_path: Path) -> None:
+    trainer = started(tmp_path, source)
+    for name, wanted in discriminators_of(source).items():
+        found = trainer.method.nets[name].state_dict()
+        assert all(torch.equal(value, wanted[key]) for key, value in found.items())
+    assert trainer.progress.started_from.endswith("from run.state.pt: disc_y fine, disc_x fine")
+
+
+def test_grown_discriminators_see_at_half_the_size_what_they_saw_before(source: Path, tmp_path: Path) -> None:
+    two = "model.discriminator_scales=2"
+    grown = started(tmp_path / "grown", source, two, "data.size=64")
+    same_size = started(tmp_path / "same", source, two)
+    for name, wanted in discriminators_of(source).items():
+        found = grown.method.nets[name].state_dict()
+        for key, value in wanted.items():
+            assert torch.equal(found[f"fine.{key}"], value)
+            assert torch.equal(found[f"coarse.{key}"], value)
+    said = grown.progress.started_from
+    assert said.endswith("disc_y fine, disc_y coarse, disc_x fine, disc_x coarse"), said
+    assert same_size.progress.started_from.endswith("from run.state.pt: disc_y fine, disc_x fine")
+
+
+@pytest.mark.parametrize("what", ["missing", "other", "damaged", "thinner"])
+def test_discriminators_that_are_not_this_run_s_stay_fresh(what: str, source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "source"
+    shutil.copytree(source.parent, folder)
+    state, options = folder / "run.state.pt", []
+    if what == "missing":
+        state.unlink()
+        said = "discriminators fresh: no run.state.pt beside the checkpoint"
+    elif what == "other":
+        document = state_of(folder)
+        next(iter(document["nets"]["forward"].values())).add_(1e-6)
+        torch.save(document, state)
+        said = "discriminators fresh: run.state.pt beside last.safetensors is of another iteration or run"
+    elif what == "damaged":
+        state.write_bytes(state.read_bytes()[:-100])
+        said = "discriminators fresh: run.state.pt cannot be read as a training state"
+    else:
+        options, said = ["model.ndf=3"], "discriminators from run.state.pt: nothing fits"
+    trainer = started(tmp_path / "run", folder / source.name, *options)
+    assert said in trainer.progress.started_from.splitlines()[-1]
+    fresh = Trainer(small(tmp_path / "f", *options), tmp_path / "f", Console(quiet=True), resume=False)
+    for name in ("disc_y", "disc_x"):
+        found, wanted = (each.method.nets[name].state_dict() for each in (trainer, fresh))
+        assert all(torch.equal(value, wanted[key]) for key, value in found.items())
+
+
 def test_deeper_net_takes_the_first_blocks(source: Path, tmp_path: Path) -> None:
     trainer = started(tmp_path, source, "model.shared_blocks=3")
     assert "shared stem, shared block x2, gate" in trainer.progress.started_from.splitlines()[0]

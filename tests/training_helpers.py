@@ -54,6 +54,11 @@ def tiny(*overrides: str) -> TrainConfig:
     return load_config(None, [*TINY, *overrides])
 
 
+def noise(seed: int, *shape: int) -> Tensor:
+    """Between -1 and 1; (1, 3, 32, 32) if no shape is given."""
+    return torch.rand(shape or (1, 3, 32, 32), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
 def write_pictures(folder: Path, count: int, *, seed: int = 0, height: int = 40, width: int = 48) -> None:
     """`count` PNG files, each of one colour of its own with noise on top."""
     folder.mkdir(parents=True)

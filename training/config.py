@@ -57,6 +57,12 @@ class LossConfig:
     to y_e, not only its worst part.
     lambda_keep: weight of mean((1 - W_e) |x - H(y_*)|) in step 3, which ties y_* to x where W_e is
     small; 0 is the talk.
+    weight_of: "gradient" is the talk. "residual" makes W_e of the blurred |x - H(y_*)| itself, over the mean
+    and deviation that it had in the last hundred iterations; weight and weight_error are then not used.
+    cycle_noise: deviation of the noise on what the second generator of a cycle sees of the first one's
+    picture, of the range -1 to 1; 0 is the talk. Without it the first can hide the answer in its picture.
+    transplant: in step 4, G sees x' with what W_e calls hidden in x laid over it, and must still give y.
+    lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 
     lambda_rec: float = 10.0
@@ -70,6 +76,11 @@ class LossConfig:
     lambda_keep: float = 0.0
     lambda_gan: float = 1.0
     lambda_cam: float = 1000.0  # U-GAT-IT only
+    weight_of: Literal["gradient", "residual"] = "gradient"
+    cycle_noise: float = 0.0
+    transplant: bool = False
+    lambda_gate: float = 0.0
+    weight_floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -295,11 +306,21 @@ def _check(config: TrainConfig) -> None:
         wanted(
             data.load_size >= data.size, "data.load_size", data.load_size, f"data.size={data.size} or more"
         )
-    for name in ("lambda_rec", "lambda_idt", "lambda_error", "lambda_keep", "lambda_gan", "lambda_cam"):
+    for name in (
+        "lambda_rec",
+        "lambda_idt",
+        "lambda_error",
+        "lambda_keep",
+        "lambda_gate",
+        "lambda_gan",
+        "lambda_cam",
+    ):
         wanted(getattr(loss, name) >= 0, f"loss.{name}", getattr(loss, name), "0 or more")
     # Measured: with a mean-L1 loss the gradient's std is 1e-6..5e-6 at 256x256, so 1e-5 gives a dead W_e.
     wanted(0 < loss.weight_eps <= 1e-8, "loss.weight_eps", loss.weight_eps, "a number in (0, 1e-8]")
     wanted(0 <= loss.weight_blur <= 0.25, "loss.weight_blur", loss.weight_blur, "a share from 0 to 0.25")
+    wanted(0 <= loss.cycle_noise <= 1, "loss.cycle_noise", loss.cycle_noise, "a number from 0 to 1")
+    wanted(loss.weight_floor >= 0, "loss.weight_floor", loss.weight_floor, "0 or more")
     wanted(loss.weight_gain > 0, "loss.weight_gain", loss.weight_gain, "a positive number")
     for name in ("log_every", "sample_every", "checkpoint_every", "probe_every"):
         wanted(getattr(run, name) >= 1, f"run.{name}", getattr(run, name), "1 or more")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -119,7 +120,7 @@ class Trainer:
         self.method: Method = build_method(config, self.numerics)
         self.progress = Progress()
         if start is not None:
-            self.progress.started_from = start_from(self.method, start)
+            self.progress.started_from = start_from(self.method, start, config.data.size)
         self.ema = copy.deepcopy(self.method.nets["forward"]) if config.optim.ema else None
         self._identity = _identity_of(config)
         if self._resumed:
@@ -187,6 +188,7 @@ class Trainer:
         rate = self.method.updates.set_rate(iteration)
         for pool in self.method.pools.values():
             pool.start_iteration(iteration)
+        _seed_noise(self.config.run.seed, self.rank, iteration)
         x, y = (t.to(self.numerics.device, non_blocking=True) for t in self.batches.batch(iteration))
         losses = self.method.iterate(x, y)
         if self.ema is not None:
@@ -329,6 +331,11 @@ class Trainer:
             raise OutputError(
                 f"cannot write {self.folder / LOG}: {error.strerror}; free space, then --resume"
             ) from error
+
+
+def _seed_noise(*numbers: int) -> None:
+    """PyTorch's own generator, from which a cycle's noise is drawn."""
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 def _identity_of(config: TrainConfig) -> str:

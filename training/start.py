@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from getgan.errors import TrainingError
+from getgan.errors import GetganError, TrainingError
 from getgan.models.checkpoint import load_checkpoint
+from getgan.training.config import config_from_toml_text
+from getgan.training.folder import STATE
 from getgan.training.methods import Method
+from getgan.training.state import read_state
 
+DISCRIMINATORS = ("disc_y", "disc_x")
+SCALES = ("fine", "coarse")  # of a TwoScalePatchGan
 REVERSE_SUFFIX = ".reverse.safetensors"
 
 
@@ -31,8 +36,10 @@ class Taken:
         return f"{net} from {self.file} (sha256 {self.sha256}): {_counted(self.taken)}{fresh}"
 
 
-def start_from(method: Method, path: Path) -> str:
-    """Put what fits of a checkpoint, and of the reverse net beside it, into freshly built networks.
+def start_from(method: Method, path: Path, size: int) -> str:
+    """Put what fits of a checkpoint, and of what its run left beside it, into freshly built networks.
+
+    Beside it lie the reverse net, and the state with the discriminators if the checkpoint is its last.
 
     A part fits where it stands in the same place and has the same shape. Residual blocks are counted from
     the first, levels from the trunk outwards: so a net with one more level keeps all but its ends, which
@@ -44,7 +51,59 @@ def start_from(method: Method, path: Path) -> str:
         lines.append(_take(method.nets["reverse"], reverse).text("reverse generator"))
     else:
         lines.append(f"reverse generator fresh: no {reverse.name} beside the checkpoint")
-    return "\n".join(lines)
+    return "\n".join([*lines, _take_discriminators(method, path, size)])
+
+
+def _take_discriminators(method: Method, path: Path, size: int) -> str:
+    """Of the state beside a checkpoint, if that is the run which the checkpoint is of.
+
+    In a run of larger pictures the coarse scale sees what the fine one saw before.
+    """
+    state = path.with_name(STATE)
+    if not state.exists():
+        return f"discriminators fresh: no {STATE} beside the checkpoint"
+    try:
+        document = read_state(state)
+        grown = size > config_from_toml_text(document["config"]).data.size
+    except GetganError:
+        return f"discriminators fresh: {STATE} cannot be read as a training state of this version"
+    kept = document["nets"]
+    if not _same(document.get("ema") or kept.get("forward"), load_checkpoint(path).state):
+        return f"discriminators fresh: {STATE} beside {path.name} is of another iteration or run"
+    taken = []
+    for name in DISCRIMINATORS:
+        source = _scales(kept.get(name))
+        for scale, own in _scales(method.nets[name].state_dict()).items():
+            other = source.get("fine" if grown else scale, {})
+            if _shapes(own) == _shapes(other):
+                with torch.no_grad():
+                    for key, value in own.items():
+                        value.copy_(other[key])
+                taken.append(f"{name} {scale}")
+    return f"discriminators from {STATE}: {', '.join(taken) or 'nothing fits'}"
+
+
+def _shapes(state: Mapping[str, object]) -> dict[str, object]:
+    return {key: getattr(value, "shape", None) for key, value in state.items()}
+
+
+def _same(one: object, other: Mapping[str, Tensor]) -> bool:
+    """Whether the first are tensors of the same names and values."""
+    if not isinstance(one, dict) or one.keys() != other.keys():
+        return False
+    return all(isinstance(value, Tensor) and torch.equal(value, other[key]) for key, value in one.items())
+
+
+def _scales(state: object) -> dict[str, dict[str, Tensor]]:
+    """A discriminator's tensors by the scale that they look at; one with a single scale looks at the fine."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items() if isinstance(state, dict) else ():
+        scale, dot, rest = str(key).partition(".")
+        if dot and scale in SCALES:
+            found.setdefault(scale, {})[rest] = value
+        else:
+            found.setdefault("fine", {})[key] = value
+    return found
 
 
 def _take(net: nn.Module, path: Path) -> Taken:
@@ -53,7 +112,7 @@ def _take(net: nn.Module, path: Path) -> Taken:
     taken, fresh = [], []
     for place, name, own in _parts(net):
         other = source.get(place, {})
-        if {key: value.shape for key, value in own.items()} != {k: v.shape for k, v in other.items()}:
+        if _shapes(own) != _shapes(other):
             fresh.append(name)
             continue
         with torch.no_grad():

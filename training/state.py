@@ -58,16 +58,7 @@ def save_state(path: Path, method: Method, ema: nn.Module | None, progress: Prog
 def load_state(path: Path, method: Method, ema: nn.Module | None, config: str) -> Progress:
     """Put a saved run's state into freshly built networks; the config must state the same run."""
     advice = with_its_weights(path.parent)
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TrainingError(
-            f"{path} cannot be read as a training state ({type(error).__name__}); {advice}"
-        ) from error
-    version = document.get(TRAINING_STATE_KEY) if isinstance(document, dict) else None
-    if type(version) is not int or version != VERSION:
-        raise TrainingError(f"{path} is no training state of version {VERSION}; {advice}")
-    _refuse(_misfits_of_sections(document), path)
+    document = read_state(path)
     if not _same_options(document["config"], config):
         raise TrainingError(
             f"{path} belongs to a run with other options ({_first_difference(document['config'], config)}); "
@@ -86,6 +77,22 @@ def load_state(path: Path, method: Method, ema: nn.Module | None, config: str) -
     for name, pool in method.pools.items():
         pool.images = [image.to(device) for image in pools[_rank()][name]]
     return Progress(**document["progress"])
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote, each section of its kind; TrainingError if it is anything else."""
+    advice = with_its_weights(path.parent)
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TrainingError(
+            f"{path} cannot be read as a training state ({type(error).__name__}); {advice}"
+        ) from error
+    version = document.get(TRAINING_STATE_KEY) if isinstance(document, dict) else None
+    if type(version) is not int or version != VERSION:
+        raise TrainingError(f"{path} is no training state of version {VERSION}; {advice}")
+    _refuse(_misfits_of_sections(document), path)
+    return dict(document)
 
 
 def _refuse(misfits: Iterator[str], path: Path) -> None:

@@ -7,8 +7,7 @@ gradients reach, so every step detaches what it must not move.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,9 +17,9 @@ from torch import Tensor, nn
 from getgan.models.getgan import GetGanGenerator, GetGanOutput
 from getgan.training.config import LossConfig
 from getgan.training.pool import ImagePool
+from getgan.training.weight import ErrorScale, gradient_weight, hidden_by, residual_weight
 
 Losses = dict[str, Tensor]
-Network = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class GetGanNets:
     reverse: nn.Module
     disc_y: nn.Module
     disc_x: nn.Module
+    scale: ErrorScale | None = None  # of a W_e that is made of the error itself
 
 
 def gan(scores: Tensor, target: float) -> Tensor:
@@ -50,60 +50,9 @@ def step1_face(nets: GetGanNets, y_star: Tensor, loss: LossConfig) -> Losses:
 
 def step2_gradient_weight(nets: GetGanNets, x: Tensor, y_star: Tensor, loss: LossConfig) -> Tensor:
     """(2/5) W_e of y_*; moves nothing."""
+    if nets.scale is not None:
+        return residual_weight(nets.reverse, x, y_star, loss, nets.scale)
     return gradient_weight(nets.reverse, x, y_star, loss)
-
-
-def gradient_weight(reverse: Network, x: Tensor, y_star: Tensor, loss: LossConfig) -> Tensor:
-    """W_e, (N, 3, H, W) float32, detached: where y_* causes the cycle's error.
-
-    g = d mean|x - H(y_*)| / d y_*; per image and channel over H and W: z = |(mu - g) / (sigma + eps)|;
-    W_e = sigmoid(z) in [0.5, 1), or 2 sigmoid(z) - 1 in [0, 1) if rescaled. Always FP32: the gradient's
-    std is 1e-6..5e-6 at 256x256. With weight_blur, |mu - g| is blurred and summed over the channels
-    first, and only what exceeds its mean counts: z = max(b - mean b, 0) / (std b + eps).
-    """
-    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False), _without_tf32():
-        a = y_star.detach().float().requires_grad_(True)
-        # Summing the per-image means keeps each image's gradient that of its own mean, whatever N is.
-        residual = x.detach().float() - reverse(a)  # (N, 3, H, W)
-        error = residual.abs() if loss.weight_error == "l1" else residual.square()
-        (g,) = torch.autograd.grad(error.mean(dim=(1, 2, 3)).sum(), a)
-    deviation = (g.mean(dim=(2, 3), keepdim=True) - g).abs()  # |mu_c - g_c|
-    if loss.weight_blur > 0:
-        blurred = blur(deviation.sum(dim=1, keepdim=True), loss.weight_blur * x.shape[2])  # (N, 1, H, W)
-        above = (blurred - blurred.mean(dim=(2, 3), keepdim=True)).clamp_min(0.0)
-        z = (above / (_std(blurred) + loss.weight_eps)).expand_as(g)
-    else:
-        z = deviation / (_std(g) + loss.weight_eps)
-    weight = torch.sigmoid(loss.weight_gain * z)
-    return (weight if loss.weight == "sigmoid" else 2.0 * weight - 1.0).detach()
-
-
-def _without_tf32() -> AbstractContextManager[None]:
-    """On a GPU, convolutions in FP32 proper: by default cuDNN rounds their inputs to TF32's 10 bits."""
-    cudnn = torch.backends.cudnn
-    flags: AbstractContextManager[None] = cudnn.flags(
-        enabled=cudnn.enabled,
-        benchmark=cudnn.benchmark,
-        deterministic=cudnn.deterministic,
-        allow_tf32=False,
-    )
-    return flags
-
-
-def _std(values: Tensor) -> Tensor:
-    """Population standard deviation over H and W, (N, C, 1, 1)."""
-    return values.std(dim=(2, 3), keepdim=True, unbiased=False)
-
-
-def blur(values: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (N, C, H, W), sigma in pixels, cut at 2 sigma; edges replicate."""
-    radius = max(1, int(2 * sigma + 0.5))
-    offsets = torch.arange(-radius, radius + 1, device=values.device, dtype=values.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(values.shape[1], 1, -1)
-    padded = functional.pad(values, (radius, radius, radius, radius), mode="replicate")
-    rows = functional.conv2d(padded, kernel[:, :, None, :], groups=values.shape[1])
-    return functional.conv2d(rows, kernel[:, :, :, None], groups=values.shape[1])
 
 
 def blend(y_star: Tensor, y_error: Tensor, w_e: Tensor) -> Tensor:
@@ -116,29 +65,54 @@ def step3_weighted_cycle(
 ) -> Losses:
     """(3/5) H of the blend shall give x back; moves S, T, F, E and H.
 
-    With lambda_keep, y_* alone shall too, where W_e is small.
+    With lambda_keep, y_* alone shall too, where W_e is small; with lambda_gate, the gate shall be shut
+    where W_e is large.
     """
     y = blend(out.y_star, out.y_error, w_e)
-    losses = {"rec_x": loss.lambda_rec * l1(x, nets.reverse(y))}
+    losses = {"rec_x": loss.lambda_rec * l1(x, nets.reverse(noisy(y, loss)))}
     if loss.lambda_keep > 0:
-        kept = (1.0 - w_e) * (x.float() - nets.reverse(out.y_star).float()).abs()
+        kept = (1.0 - w_e) * (x.float() - nets.reverse(noisy(out.y_star, loss)).float()).abs()
         losses["keep_x"] = loss.lambda_keep * kept.mean()
+    if loss.lambda_gate > 0 and out.gate is not None:
+        losses["gate"] = loss.lambda_gate * gate_error(out.gate, hidden_by(w_e))
     return losses
 
 
-def step4_reverse(nets: GetGanNets, y_real: Tensor, loss: LossConfig) -> tuple[Losses, Tensor]:
+def step4_reverse(
+    nets: GetGanNets, y_real: Tensor, loss: LossConfig, x: Tensor | None = None, w_e: Tensor | None = None
+) -> tuple[Losses, Tensor]:
     """(4/5) The other direction: x' = H(y_real), G(x') = (y_real, 0); moves S, T, F, E and H.
 
-    Also returns x', for the discriminators' pool.
+    With transplant, what hides the face in x is laid over x' first, and y_e may show it: so G learns from
+    a known face what lies behind. Also returns x', for the discriminators' pool.
     """
     x_fake = nets.reverse(y_real)
-    back = nets.forward(x_fake)
+    seen = noisy(x_fake, loss)
+    hidden = None
+    if loss.transplant and x is not None and w_e is not None:
+        hidden = hidden_by(w_e)
+        seen = (1.0 - hidden) * seen + hidden * x
+    back = nets.forward(seen)
+    stray = back.y_error.float().abs()
     losses = {
         "gan_x": loss.lambda_gan * gan(nets.disc_x(x_fake), 1.0),
         "rec_y": loss.lambda_rec * l1(y_real, back.y_star),
-        "error_rec": loss.lambda_error * back.y_error.float().abs().mean(),
+        "error_rec": loss.lambda_error * (stray if hidden is None else (1.0 - hidden) * stray).mean(),
     }
+    if loss.lambda_gate > 0 and back.gate is not None and hidden is not None:
+        losses["gate_rec"] = loss.lambda_gate * gate_error(back.gate, hidden)
     return losses, x_fake.detach()
+
+
+def noisy(image: Tensor, loss: LossConfig) -> Tensor:
+    """What the second generator of a cycle sees of the first one's picture: nothing can be hidden in it."""
+    return image if loss.cycle_noise == 0 else image + loss.cycle_noise * torch.randn_like(image)
+
+
+def gate_error(gate: Tensor, hidden: Tensor) -> Tensor:
+    """Mean square between 1 - s, its mean over the channels, and what is hidden, (N, 1, H, W) in [0, 1]."""
+    shut = 1.0 - gate.float().mean(dim=1, keepdim=True)
+    return (shut - functional.adaptive_avg_pool2d(hidden, (shut.shape[2], shut.shape[3]))).square().mean()
 
 
 def discriminators(

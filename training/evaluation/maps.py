@@ -14,7 +14,7 @@ from torch import Tensor
 from getgan.runtime.metrics import auroc
 from getgan.training.evaluation.options import Contestant
 from getgan.training.evaluation.testsets import Floats, Masks, large_enough
-from getgan.training.steps import gradient_weight
+from getgan.training.weight import gradient_weight
 
 Maps = dict[str, NDArray[np.float32]]  # name -> (N, H, W); high = occlusion
 

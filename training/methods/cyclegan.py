@@ -15,7 +15,7 @@ from getgan.training.methods.parts import (
     prepare,
     reverse_generator,
 )
-from getgan.training.steps import Losses, gan, l1
+from getgan.training.steps import Losses, gan, l1, noisy
 from getgan.training.updates import Numerics
 
 
@@ -49,8 +49,8 @@ class CycleGan:
             losses = {
                 "gan_y": loss.lambda_gan * gan(disc_y(y_fake), 1.0),
                 "gan_x": loss.lambda_gan * gan(disc_x(x_fake), 1.0),
-                "rec_x": loss.lambda_rec * l1(x, h(y_fake)),
-                "rec_y": loss.lambda_rec * l1(y, g(x_fake)),
+                "rec_x": loss.lambda_rec * l1(x, h(noisy(y_fake, loss))),
+                "rec_y": loss.lambda_rec * l1(y, g(noisy(x_fake, loss))),
                 "idt_y": loss.lambda_idt * l1(y, g(y)),
                 "idt_x": loss.lambda_idt * l1(x, h(x)),
             }

@@ -18,6 +18,7 @@ from getgan.training.methods.parts import (
 )
 from getgan.training.steps import GetGanNets, Losses
 from getgan.training.updates import Numerics
+from getgan.training.weight import ErrorScale
 
 
 class GetGan:
@@ -31,6 +32,7 @@ class GetGan:
             reverse_generator(model, model.reverse_blocks),
             patchgan(model),
             patchgan(model),
+            ErrorScale() if config.loss.weight_of == "residual" else None,
         )
         prepare(self.nets, config, numerics)
         self.updates = build_updates(self.nets, config, numerics)
@@ -39,7 +41,8 @@ class GetGan:
     @property
     def nets(self) -> dict[str, nn.Module]:
         """G, H, D_Y, D_X."""
-        return by_name(*(getattr(self._nets, n) for n in ("forward", "reverse", "disc_y", "disc_x")))
+        nets = by_name(*(getattr(self._nets, n) for n in ("forward", "reverse", "disc_y", "disc_x")))
+        return nets if self._nets.scale is None else nets | {"scale": self._nets.scale}
 
     def iterate(self, x: Tensor, y: Tensor) -> Losses:
         """Five Adam steps in the talk's order, or one for all with updates = "joint"."""
@@ -57,7 +60,7 @@ class GetGan:
             third = steps.step3_weighted_cycle(nets, x, out, w_e, loss)
         g.step_generators(third)
         with self.numerics.autocast():
-            fourth, x_fake = steps.step4_reverse(nets, y, loss)
+            fourth, x_fake = steps.step4_reverse(nets, y, loss, x, w_e)
         g.step_generators(fourth)
         adversaries = self._step_discriminators(x, y, y_star, x_fake)
         with self.numerics.autocast():
@@ -75,7 +78,7 @@ class GetGan:
             losses = steps.step1_face(nets, out.y_star, loss)
             w_e = steps.step2_gradient_weight(nets, x, out.y_star, loss)
             losses |= steps.step3_weighted_cycle(nets, x, out, w_e, loss)
-            fourth, x_fake = steps.step4_reverse(nets, y, loss)
+            fourth, x_fake = steps.step4_reverse(nets, y, loss, x, w_e)
             losses |= fourth | steps.step5_identity(nets, x, y, loss)
         self.updates.step_generators(losses)
         losses |= self._step_discriminators(x, y, out.y_star, x_fake)
