@@ -17,9 +17,10 @@ from getgan.training import steps
 from getgan.training.config import LossConfig, OptimConfig
 from getgan.training.methods import build_method
 from getgan.training.methods.getgan import GetGan
-from getgan.training.pool import ImagePool
+from getgan.training.pool import ImagePool, KeptImages
 from getgan.training.steps import GetGanNets, Losses, blend
 from getgan.training.updates import Numerics, Updates
+from getgan.training.weight import blur
 
 CPU = Numerics(torch.device("cpu"))
 Array = NDArray[np.float64]
@@ -303,6 +304,18 @@ def test_every_option_together_still_moves_each_network_in_its_turn(updates: str
     assert float(losses["gate"]) > 0.0
 
 
+def test_cycle_of_a_scan_is_compared_without_its_grain() -> None:
+    nets, x = known_nets(), noise(0)
+    out, w_e = GetGanOutput(noise(2), noise(3), None), torch.zeros(1, 3, 32, 32)
+    loss = dataclasses.replace(WEIGHTS, cycle_blur=0.05)
+    sharp = steps.step3_weighted_cycle(nets, x, out, w_e, WEIGHTS)
+    soft = steps.step3_weighted_cycle(nets, x, out, w_e, loss)
+    error = blur(x - (0.8 * out.y_star + 0.1), 0.05 * 32).abs().mean()
+    assert float(soft["rec_x"]) == pytest.approx(3 * float(error), rel=1e-5)
+    assert float(soft["keep_x"]) == pytest.approx(11 * float(error), rel=1e-5)
+    assert float(soft["rec_x"]) < 0.5 * float(sharp["rec_x"])
+
+
 def test_cycle_noise_is_on_what_the_second_generator_sees_and_nowhere_else() -> None:
     nets, x, y = known_nets(), noise(0), noise(1)
     out, w_e = GetGanOutput(noise(2), noise(3), None), torch.zeros(1, 3, 32, 32)
@@ -379,6 +392,36 @@ def test_pool_s_answer_is_a_function_of_seed_and_iteration() -> None:
 
     assert answers(1) == answers(1) != answers(2)
     assert float(ImagePool(0, (0,)).query(torch.ones(2, 3, 1, 1)).sum()) == 6.0
+
+
+def test_kept_images_are_drawn_from_and_replaced() -> None:
+    kept = KeptImages(3, (1,))
+    kept.start_iteration(0)
+    kept.keep(torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 3, 2, 2))
+    assert {float(image.mean()) for image in kept.draw(40)} == {0.0, 1.0, 2.0}
+    kept.keep(torch.full((1, 3, 2, 2), 7.0))
+    values = {float(image.mean()) for image in kept.draw(40)}
+    assert len(kept.images) == 3
+    assert 7.0 in values
+    assert len(values) == 3
+    kept.keep(torch.zeros(0, 3, 2, 2))  # none of a batch is clean
+    assert len(kept.images) == 3
+
+
+def test_d_x_learns_from_scans_in_which_nothing_is_hidden() -> None:
+    method = small_getgan("loss.clean_x=true", "loss.weight_of=residual")
+    scans = noise(0, 2, 3, 32, 32)
+    hidden = torch.zeros(2, 3, 32, 32)
+    hidden[0, :, :16] = 0.9
+    for pool in method.pools.values():
+        pool.start_iteration(0)
+    everything = torch.full_like(hidden, 0.9)
+    assert torch.equal(method._shown(scans, everything), scans)  # nothing better is known yet
+    for _ in range(2):
+        shown = method._shown(scans, hidden)
+        assert torch.equal(shown, scans[1:].expand(2, -1, -1, -1))
+    assert torch.equal(method._shown(scans[:1], everything[:1]), scans[1:])
+    assert small_getgan()._shown(scans, everything) is scans
 
 
 def test_iteration_uses_the_pools() -> None:

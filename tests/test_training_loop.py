@@ -75,7 +75,15 @@ def kill_in_the_middle(config: TrainConfig, folder: Path, at: int) -> None:
     [
         ["optim.ema=0.9", "optim.pool=2", "loss.weight_blur=0.05", "loss.lambda_keep=1"],
         ["optim.updates=joint", "optim.pool=1", "optim.batch=2", "run.precision=bf16", "model.norm=batch"],
-        ["loss.weight_of=residual", "loss.cycle_noise=0.1", "loss.transplant=true", "loss.lambda_gate=2"],
+        [
+            *(
+                "loss.weight_of=residual",
+                "loss.cycle_noise=0.1",
+                "loss.transplant=true",
+                "loss.lambda_gate=2",
+            ),
+            *("loss.clean_x=true", "loss.weight_floor=9", "optim.pool=3"),  # every scan is kept
+        ],
         ["model.method=cyclegan", "optim.pool=2", "loss.cycle_noise=0.1"],
         ["model.method=ugatit", "optim.ema=0.5"],
     ],

@@ -22,6 +22,7 @@ from getgan.training.weight import (
     gradient_weight,
     hidden_by,
     residual_weight,
+    unlike,
 )
 
 Array = NDArray[np.float64]
@@ -273,6 +274,18 @@ def test_residual_weight_carries_no_gradient_and_runs_the_network_as_it_is_calle
     assert not w_e.requires_grad
     assert y_star.grad is None
     assert conv.weight.grad is None
+
+
+def test_grain_is_no_error_where_both_are_blurred() -> None:
+    """H cannot know it; what is wrong over some pixels stays wrong."""
+    loss = LossConfig(cycle_blur=0.03)
+    x = torch.zeros(1, 3, 64, 64)
+    x[..., ::2, ::2] = 0.4  # grain
+    x[..., 20:44, 20:44] += 0.5
+    assert torch.equal(unlike(x, torch.zeros_like(x), LossConfig()), x)
+    found = unlike(x, torch.full_like(x, 0.1), loss)
+    assert float(found[..., 5:12, 5:12].max()) < 0.04
+    torch.testing.assert_close(found[0, 0, 30, 30], torch.tensor(0.5), rtol=0, atol=0.04)
 
 
 def test_error_without_any_deviation_gives_no_weight() -> None:

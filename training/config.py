@@ -61,6 +61,11 @@ class LossConfig:
     and deviation that it had in the last hundred iterations; weight and weight_error are then not used.
     cycle_noise: deviation of the noise on what the second generator of a cycle sees of the first one's
     picture, of the range -1 to 1; 0 is the talk. Without it the first can hide the answer in its picture.
+    cycle_blur: x and H(...) are compared in step 3 after a Gaussian blur, sigma as a share of the image
+    height; 0 is the talk. Without it H must not draw the grain that D_X wants, and G learns from scans
+    without any.
+    clean_x: D_X learns from the scans alone in which W_e calls next to nothing hidden. Otherwise H must draw
+    hands, and hides what G has to know between their fingers.
     transplant: in step 4, G sees x' with what W_e calls hidden in x laid over it, and must still give y.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
@@ -81,6 +86,8 @@ class LossConfig:
     transplant: bool = False
     lambda_gate: float = 0.0
     weight_floor: float = 0.0
+    cycle_blur: float = 0.0
+    clean_x: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,9 +232,14 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
             raise ConfigError(f"{where} is {value!r}; wanted two numbers, [min, max]")
-        return (float(value[0]), float(value[1]))
+        return (_typed(float, value[0], where), _typed(float, value[1], where))
     if hint is float and _is_number(value):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(
+                f"{where} has {len(str(value)):,} digits; wanted a number below 1e308"
+            ) from None
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ConfigError(f"{where} is {value!r}; wanted {hint.__name__}")
     return value
@@ -320,6 +332,7 @@ def _check(config: TrainConfig) -> None:
     wanted(0 < loss.weight_eps <= 1e-8, "loss.weight_eps", loss.weight_eps, "a number in (0, 1e-8]")
     wanted(0 <= loss.weight_blur <= 0.25, "loss.weight_blur", loss.weight_blur, "a share from 0 to 0.25")
     wanted(0 <= loss.cycle_noise <= 1, "loss.cycle_noise", loss.cycle_noise, "a number from 0 to 1")
+    wanted(0 <= loss.cycle_blur <= 0.25, "loss.cycle_blur", loss.cycle_blur, "a share from 0 to 0.25")
     wanted(loss.weight_floor >= 0, "loss.weight_floor", loss.weight_floor, "0 or more")
     wanted(loss.weight_gain > 0, "loss.weight_gain", loss.weight_gain, "a positive number")
     for name in ("log_every", "sample_every", "checkpoint_every", "probe_every"):

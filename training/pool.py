@@ -39,3 +39,19 @@ class ImagePool:
             else:
                 answer.append(image)
         return torch.stack(answer)
+
+
+class KeptImages(ImagePool):
+    """Up to `size` images that were kept, to draw from; a full one gives up any of them for a new one."""
+
+    def keep(self, images: Tensor) -> None:
+        """Take (N, 3, H, W) in."""
+        for image in images:
+            if len(self.images) < self.size:
+                self.images.append(image.clone())
+            else:
+                self.images[int(self._rng.integers(self.size))] = image.clone()
+
+    def draw(self, count: int) -> Tensor:
+        """(count, 3, H, W), each any of those that are there; at least one must be."""
+        return torch.stack([self.images[int(n)] for n in self._rng.integers(len(self.images), size=count)])

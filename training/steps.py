@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from getgan.models.getgan import GetGanGenerator, GetGanOutput
 from getgan.training.config import LossConfig
 from getgan.training.pool import ImagePool
-from getgan.training.weight import ErrorScale, gradient_weight, hidden_by, residual_weight
+from getgan.training.weight import ErrorScale, gradient_weight, hidden_by, residual_weight, unlike
 
 Losses = dict[str, Tensor]
 
@@ -69,9 +69,9 @@ def step3_weighted_cycle(
     where W_e is large.
     """
     y = blend(out.y_star, out.y_error, w_e)
-    losses = {"rec_x": loss.lambda_rec * l1(x, nets.reverse(noisy(y, loss)))}
+    losses = {"rec_x": loss.lambda_rec * unlike(x, nets.reverse(noisy(y, loss)), loss).mean()}
     if loss.lambda_keep > 0:
-        kept = (1.0 - w_e) * (x.float() - nets.reverse(noisy(out.y_star, loss)).float()).abs()
+        kept = (1.0 - w_e) * unlike(x, nets.reverse(noisy(out.y_star, loss)), loss)
         losses["keep_x"] = loss.lambda_keep * kept.mean()
     if loss.lambda_gate > 0 and out.gate is not None:
         losses["gate"] = loss.lambda_gate * gate_error(out.gate, hidden_by(w_e))

@@ -116,13 +116,22 @@ def residual_weight(
     with torch.no_grad():
         explained = reverse(y_star.detach()).float()
         with torch.autocast(x.device.type, enabled=False):
-            error = (x.float() - explained).abs().mean(dim=1, keepdim=True)
+            error = unlike(x, explained, loss).mean(dim=1, keepdim=True)
             if loss.weight_blur > 0:
                 error = blur(error, loss.weight_blur * x.shape[2])
             scale.update(error)
             return (
                 2.0 * torch.sigmoid(loss.weight_gain * scale.deviations(error, loss.weight_floor)) - 1.0
             ).expand_as(x)
+
+
+def unlike(x: Tensor, again: Tensor, loss: LossConfig) -> Tensor:
+    """|x - H(...)|, (N, 3, H, W) float32, of both blurred by cycle_blur: nobody can know a scan's grain."""
+    difference = x.float() - again.float()
+    if loss.cycle_blur > 0:
+        with torch.autocast(x.device.type, enabled=False):
+            difference = blur(difference, loss.cycle_blur * x.shape[2])
+    return difference.abs()
 
 
 def hidden_by(w_e: Tensor) -> Tensor:

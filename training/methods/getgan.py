@@ -16,9 +16,15 @@ from getgan.training.methods.parts import (
     prepare,
     reverse_generator,
 )
+from getgan.training.pool import KeptImages
 from getgan.training.steps import GetGanNets, Losses
 from getgan.training.updates import Numerics
-from getgan.training.weight import ErrorScale
+from getgan.training.weight import ErrorScale, hidden_by
+
+CLEAN = "clean"  # the pool of scans in which nothing is hidden
+# Share of a scan that W_e calls hidden. Of 100 rendered scans each it was 0.08 to 0.24 with an occluder and
+# 0.002 at most without.
+CLEAN_BELOW = 0.02
 
 
 class GetGan:
@@ -36,7 +42,7 @@ class GetGan:
         )
         prepare(self.nets, config, numerics)
         self.updates = build_updates(self.nets, config, numerics)
-        self.pools = pools(config)
+        self.pools = pools(config, *([CLEAN] if config.loss.clean_x else []))
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -62,7 +68,7 @@ class GetGan:
         with self.numerics.autocast():
             fourth, x_fake = steps.step4_reverse(nets, y, loss, x, w_e)
         g.step_generators(fourth)
-        adversaries = self._step_discriminators(x, y, y_star, x_fake)
+        adversaries = self._step_discriminators(self._shown(x, w_e), y, y_star, x_fake)
         with self.numerics.autocast():
             fifth = steps.step5_identity(nets, x, y, loss)
         g.step_generators(fifth)
@@ -81,8 +87,17 @@ class GetGan:
             fourth, x_fake = steps.step4_reverse(nets, y, loss, x, w_e)
             losses |= fourth | steps.step5_identity(nets, x, y, loss)
         self.updates.step_generators(losses)
-        losses |= self._step_discriminators(x, y, out.y_star, x_fake)
+        losses |= self._step_discriminators(self._shown(x, w_e), y, out.y_star, x_fake)
         return detached(losses, w_e=w_e.mean(), y_error=out.y_error.float().abs().mean())
+
+    def _shown(self, x: Tensor, w_e: Tensor) -> Tensor:
+        """The scans that D_X learns from: x, or as many in which nothing is hidden, as far as W_e knows."""
+        if not self.loss.clean_x:
+            return x
+        kept = self.pools[CLEAN]
+        assert isinstance(kept, KeptImages)
+        kept.keep(x[hidden_by(w_e).mean(dim=(1, 2, 3)) < CLEAN_BELOW])
+        return kept.draw(len(x)) if kept.images else x
 
     def _step_discriminators(self, x: Tensor, y: Tensor, y_star: Tensor, x_fake: Tensor) -> Losses:
         with self.numerics.autocast():

@@ -10,7 +10,7 @@ from getgan.models.blocks import init_weights
 from getgan.models.patchgan import PatchGan, PatchGanConfig, TwoScalePatchGan
 from getgan.models.resnet import ResnetConfig, ResnetGenerator
 from getgan.training.config import ModelConfig, TrainConfig
-from getgan.training.pool import ImagePool
+from getgan.training.pool import ImagePool, KeptImages
 from getgan.training.steps import Losses
 from getgan.training.updates import Numerics, Updates
 
@@ -57,12 +57,12 @@ def build_updates(nets: dict[str, nn.Module], config: TrainConfig, numerics: Num
     )
 
 
-def pools(config: TrainConfig) -> dict[str, ImagePool]:
-    """An image pool per domain, each with a seed of its own."""
+def pools(config: TrainConfig, *kept: str) -> dict[str, ImagePool]:
+    """An image pool per domain, and those that are kept to draw from; each with a seed of its own."""
     rank = dist.get_rank() if dist.is_initialized() else 0
     return {
-        domain: ImagePool(config.optim.pool, (config.run.seed, rank, place))
-        for place, domain in enumerate(("y", "x"))
+        name: (KeptImages if name in kept else ImagePool)(config.optim.pool, (config.run.seed, rank, place))
+        for place, name in enumerate(("y", "x", *kept))
     }
 
 
