@@ -9,6 +9,7 @@ import msgspec
 from getgan.benchmarks.schema import FORMAT, MAX_TIMES, VERSION, Report
 from getgan.errors import DataError, OutputError
 from getgan.files import read_small, write_bytes_atomic
+from getgan.printing import one_line
 
 REPORT_NAME = "report.json"
 MAX_REPORT_BYTES = 1 << 28
@@ -35,7 +36,7 @@ def report_from_json(data: bytes) -> Report:
             raise DataError(f"found {found}; wanted {FORMAT!r} version {VERSION}: measure again")
         report = msgspec.json.decode(data, type=Report)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"found a damaged report ({error}); measure again") from error
+        raise DataError(f"found a damaged report ({one_line(error)}); measure again") from error
     if problem := _problem(report):
         raise DataError(f"found {problem}; measure again")
     return report

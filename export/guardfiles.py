@@ -15,6 +15,7 @@ import msgspec
 from getgan.errors import BundleError, OutputError
 from getgan.export.calibration import Calibration
 from getgan.files import one_at_a_time, read_small, write_bytes_atomic
+from getgan.printing import one_line
 from getgan.runtime.guard.promise import guard_in_words
 from getgan.runtime.guard.statistics import MAX_BYTES, bytes_from_statistics, statistics_from_bytes
 from getgan.runtime.guard.tone import Picture
@@ -163,7 +164,7 @@ def _read_note(path: Path) -> _Note:
     try:
         return msgspec.json.decode(read_small(path, MAX_NOTE_BYTES), type=_Note)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"no note of a guard: {error}") from error
+        raise BundleError(f"no note of a guard: {one_line(error)}") from error
 
 
 def check_places(checkpoint: Path) -> None:

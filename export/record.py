@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from getgan.errors import BundleError
+from getgan.printing import one_line
 from getgan.runtime.manifest import Figures, Limits, Record
 
 VERSION: Literal[1] = 1
@@ -94,4 +95,6 @@ def record_from_json(data: bytes) -> QualityRecord:
     try:
         return msgspec.json.decode(data, type=QualityRecord)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"found a damaged quality.json ({error}); export the bundle again") from error
+        raise BundleError(
+            f"found a damaged quality.json ({one_line(error)}); export the bundle again"
+        ) from error

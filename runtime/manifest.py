@@ -10,6 +10,7 @@ import msgspec
 from getgan import __version__
 from getgan.contract import Contract, Output
 from getgan.errors import BundleError, ConfigError, UsageError
+from getgan.printing import one_line
 
 FORMAT: Literal["getgan-bundle"] = "getgan-bundle"
 FORMAT_VERSION: Literal[1] = 1
@@ -238,7 +239,7 @@ def files_listed(data: bytes) -> tuple[str, ...]:
     try:
         listing = msgspec.json.decode(data, type=_Listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"found a damaged {MANIFEST_NAME} ({error})") from error
+        raise BundleError(f"found a damaged {MANIFEST_NAME} ({one_line(error)})") from error
     if listing.format != FORMAT:
         raise BundleError(f"found format {listing.format!r:.80}; wanted {FORMAT!r}")
     return tuple(listing.files)
@@ -251,7 +252,9 @@ def manifest_from_json(data: bytes) -> Manifest:
     try:
         header = msgspec.json.decode(data, type=_Header)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"found a damaged {MANIFEST_NAME} ({error}); copy the bundle again") from error
+        raise BundleError(
+            f"found a damaged {MANIFEST_NAME} ({one_line(error)}); copy the bundle again"
+        ) from error
     if header.format != FORMAT:
         raise BundleError(f"found format {header.format!r:.80}; wanted {FORMAT!r}: this is no getgan bundle")
     if header.version > FORMAT_VERSION:
@@ -261,7 +264,9 @@ def manifest_from_json(data: bytes) -> Manifest:
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"found a damaged {MANIFEST_NAME} ({error}); export the bundle again") from error
+        raise BundleError(
+            f"found a damaged {MANIFEST_NAME} ({one_line(error)}); export the bundle again"
+        ) from error
     except ConfigError as error:  # of the contract
         raise BundleError(f"{error}; export the bundle again") from error
     _check(manifest)

@@ -11,6 +11,7 @@ import msgspec
 
 from getgan.errors import ConfigError, OutputError, UsageError
 from getgan.files import one_at_a_time, read_small, write_bytes_atomic
+from getgan.printing import one_line
 from getgan.runtime.media.region import Region, region_from_text
 
 MAX_BYTES = 1 << 16
@@ -83,4 +84,6 @@ def _read() -> dict[str, _Preset]:
             raise msgspec.DecodeError("too large")
         return msgspec.json.decode(data, type=dict[str, _Preset])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no list of presets ({error}); repair it, or move it away") from error
+        raise ConfigError(
+            f"{path} is no list of presets ({one_line(error)}); repair it, or move it away"
+        ) from error
