@@ -9,14 +9,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from getgan.errors import OutputError
 from getgan.runtime.images import read_image
+from getgan.training.config import LossConfig
 from getgan.training.evaluation import Origin, Report, report_from_json, table, write_page
 from getgan.training.evaluation.intervals import estimate, t_975
-from getgan.training.evaluation.maps import aurocs
+from getgan.training.evaluation.maps import WEIGHT, aurocs, occlusion_maps
 from getgan.training.evaluation.measures import dependence, identity, likeness, spread
+from getgan.training.evaluation.options import Contestant
 from getgan.training.evaluation.page import page
 from getgan.training.evaluation.perceptual import kid
 from getgan.training.evaluation.pictures import outlined, picture_of_map, sheet
@@ -333,3 +336,19 @@ def test_small_tiles_are_enlarged_in_the_sheet() -> None:
     assert shown.shape[1] == 2 * (128 + 4)
     assert (shown[-132:-4, :128] == 200).all()
     assert cv2.cvtColor(shown[:36], cv2.COLOR_RGB2GRAY).max() > 150  # captions
+
+
+def test_weight_is_made_as_its_run_made_it() -> None:
+    """H explains all of x but a block; the error itself finds the whole of it, a gradient its rare signs."""
+    x = torch.zeros(2, 3, 32, 32)
+    x[0, :, 8:20, 8:20] = 0.8
+
+    def weight(**options: object) -> NDArray[np.float32]:
+        loss = LossConfig(**options)  # type: ignore[arg-type]
+        contestant = Contestant("a", lambda a: a, reverse=lambda a: a, loss=loss)
+        return occlusion_maps(contestant, x, torch.full_like(x, 0.05), {})[WEIGHT]
+
+    residual, gradient = weight(weight_of="residual", weight_gain=3.0), weight()
+    assert float(residual[0, 8:20, 8:20].min()) > 0.9
+    assert float(residual[1].max()) < 0.1
+    assert not np.allclose(residual, gradient)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from getgan.runtime.metrics import auroc
+from getgan.training.config import LossConfig
 from getgan.training.evaluation.options import Contestant
 from getgan.training.evaluation.testsets import Floats, Masks, large_enough
-from getgan.training.weight import gradient_weight
+from getgan.training.weight import ErrorScale, Network, gradient_weight, residual_weight
 
 Maps = dict[str, NDArray[np.float32]]  # name -> (N, H, W); high = occlusion
 
@@ -41,13 +42,21 @@ def occlusion_maps(
         fine = functional.interpolate(explained["occlusion"], size, mode="bilinear", align_corners=False)
         maps[GATE] = _array(fine[:, 0])
     if contestant.reverse is not None:
-        weight = gradient_weight(contestant.reverse, x, y_star, contestant.loss)
+        weight = _weight(contestant.reverse, x, y_star, contestant.loss)
         maps[WEIGHT] = _array(weight.mean(dim=1))
         maps[WEIGHT_BLURRED] = _blurred(maps[WEIGHT])
         with torch.no_grad():
             maps[CYCLE] = _array((x - contestant.reverse(y_star)).abs().mean(dim=1))
         maps[CYCLE_BLURRED] = _blurred(maps[CYCLE])
     return maps
+
+
+def _weight(reverse: Network, x: Tensor, y_star: Tensor, loss: LossConfig) -> Tensor:
+    """W_e as in training; one of the error itself is measured by these pictures, not the run's last ones."""
+    if loss.weight_of == "residual":
+        with torch.no_grad():
+            return residual_weight(reverse, x, y_star, loss, ErrorScale().to(x.device))
+    return gradient_weight(reverse, x, y_star, loss)
 
 
 def reason_without(contestant: Contestant, name: str) -> str:
