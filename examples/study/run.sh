@@ -13,14 +13,18 @@ minutes=${MINUTES:-120}
 size=${SIZE:-64}
 device=${DEVICE:-auto}
 
-variants="getgan literal rescaled nogate cyclegan ugatit"
-located="--set loss.weight_error=l2 --set loss.weight_blur=0.05 --set loss.weight_gain=3 --set loss.lambda_keep=3"
+variants="getgan gradient literal rescaled nogate cyclegan ugatit"
+residual="--set loss.weight_of=residual --set loss.weight_blur=0.05 --set loss.weight_gain=3 --set loss.weight_floor=0.6
+    --set loss.lambda_keep=3 --set loss.lambda_gate=2 --set loss.transplant=true --set loss.clean_x=true
+    --set loss.cycle_noise=0.05 --set loss.cycle_blur=0.012"
+gradient="--set loss.weight_error=l2 --set loss.weight_blur=0.05 --set loss.weight_gain=3 --set loss.lambda_keep=3"
 options() {
     case $1 in
-        getgan) echo "$located" ;;
+        getgan) echo "$residual" ;;
+        gradient) echo "$gradient" ;;
         literal) echo "--set loss.weight=sigmoid" ;;
         rescaled) echo "--set loss.weight=rescaled" ;;
-        nogate) echo "$located --set model.gate=none" ;;
+        nogate) echo "$gradient --set model.gate=none" ;;
         cyclegan) echo "--set model.method=cyclegan" ;;
         ugatit) echo "--set model.method=ugatit" ;;
         *) echo "unknown variant $1; wanted some of: $variants" >&2; return 1 ;;
