@@ -13,6 +13,7 @@ from getgan.contract import Contract
 from getgan.errors import DataError, ExportError
 from getgan.export.graph import Array
 from getgan.export.limit import fewest_for, limit_of
+from getgan.printing import counted
 from getgan.runtime.geometry import FITS, lay, placement
 from getgan.runtime.guard.aspect import Aspects
 from getgan.runtime.guard.attributes import measure, quantiles_of
@@ -150,7 +151,7 @@ def view_of(shot: Shot, contract: Contract) -> Picture:
 def _check(features: NDArray[np.float64]) -> None:
     if len(features) < FEWEST:
         raise DataError(
-            f"found {pictures_in_words(len(features))} to calibrate with; wanted {FEWEST} or more, and for "
+            f"found {counted(len(features), 'picture')} to calibrate with; wanted {FEWEST} or more, and for "
             f"{SHARE:.0%} of false alarms {fewest_for(SHARE)} or more, each of another study"
         )
     if not np.isfinite(features).all():
@@ -160,11 +161,6 @@ def _check(features: NDArray[np.float64]) -> None:
         raise DataError(
             f"found {len(features)} calibration pictures that are all alike; wanted different scans"
         )
-
-
-def pictures_in_words(count: int) -> str:
-    """1 picture, 2 pictures."""
-    return f"{count} picture" if count == 1 else f"{count} pictures"
 
 
 def _groups(studies: Sequence[str]) -> list[str]:

@@ -6,9 +6,9 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -43,20 +43,7 @@ class Made:
 
     def record(self) -> GuardRecord:
         """For a bundle's manifest."""
-        found = self.calibration
-        return GuardRecord(
-            file=FILE,
-            about=self.about,
-            share=found.share,
-            low=found.low,
-            high=found.high,
-            fitted=found.fitted,
-            tested=found.tested,
-            studies=found.studies,
-            hidden=found.hidden,
-            refused=REFUSED,
-            aspects=found.aspects,
-        )
+        return GuardRecord(file=FILE, about=self.about, refused=REFUSED, **_promise(self.calibration))
 
 
 class _Note(Record, frozen=True, kw_only=True):
@@ -88,19 +75,11 @@ def save_guard(made: Made, checkpoint: Path, checkpoint_sha256: str) -> tuple[Pa
     """
     note, file = _places(checkpoint)
     data = bytes_from_statistics(made.calibration.statistics)
-    found = made.calibration
     said = _Note(
         checkpoint_sha256=checkpoint_sha256,
         statistics_sha256=hashlib.sha256(data).hexdigest(),
         about=made.about,
-        share=found.share,
-        low=found.low,
-        high=found.high,
-        fitted=found.fitted,
-        tested=found.tested,
-        studies=found.studies,
-        hidden=found.hidden,
-        aspects=found.aspects,
+        **_promise(made.calibration),
     )
     with _alone(note):
         check_places(checkpoint)
@@ -141,18 +120,12 @@ def saved_guard(checkpoint: Path, checkpoint_sha256: str) -> Made | str:
         )
     if hashlib.sha256(data).hexdigest() != said.statistics_sha256:
         return f"{file.name} is not the one that {note.name} names; {again}"
-    found = Calibration(
-        statistics,
-        said.share,
-        said.low,
-        said.high,
-        said.fitted,
-        said.tested,
-        said.studies,
-        said.hidden,
-        said.aspects,
-    )
-    return Made(found, said.about)
+    return Made(Calibration(statistics, **_promise(said)), said.about)
+
+
+def _promise(of: Calibration | _Note) -> dict[str, Any]:
+    """What a calibration, its note and a bundle's record say in the same words: all but the statistics."""
+    return {each.name: getattr(of, each.name) for each in fields(Calibration) if each.name != "statistics"}
 
 
 def _places(checkpoint: Path) -> tuple[Path, Path]:

@@ -19,7 +19,6 @@ from getgan.export.calibration import (
     Run,
     Shot,
     calibrate,
-    pictures_in_words,
     view_of,
 )
 from getgan.export.features import with_features
@@ -32,7 +31,7 @@ from getgan.export.limit import fewest_for
 from getgan.export.photographs import COLOURED, off_palette
 from getgan.export.trace import export_onnx
 from getgan.models.checkpoint import Checkpoint, load_checkpoint
-from getgan.printing import json_text
+from getgan.printing import counted, json_text
 from getgan.runtime.backends import Graph, Unsuitable
 from getgan.runtime.backends.catalog import backend_of
 from getgan.runtime.devices import available_cores
@@ -119,7 +118,7 @@ def _unkept(found: Calibration, wanted: float) -> Iterator[str]:
         )
     if found.share > wanted:
         count = found.fitted + found.tested
-        of = f"{found.studies} studies" if found.studies > 1 else pictures_in_words(count)
+        of = f"{found.studies} studies" if found.studies > 1 else counted(count, "picture")
         yield (
             f"{wanted:.1%} of false alarms cannot be promised with {of}: it takes about "
             f"{fewest_for(wanted)}, and {found.share:.1%} is promised"
@@ -197,6 +196,6 @@ def calibrate_and_save(
 def _told(frames: Frames, progress: Callable[[str, float], None]) -> Progress:
     """Counts pictures; a clip has several."""
     return lambda done: progress(
-        f"calibrating, {pictures_in_words(round(done))}",
+        f"calibrating, {counted(round(done), 'picture')}",
         min(done / frames.count, 0.99) if frames.count else 0.5,
     )
