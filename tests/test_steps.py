@@ -222,7 +222,7 @@ def test_losses_of_every_step_by_hand() -> None:
         "rec_y": 3 * mean(np.abs(y64 - (0.5 * x_back - 0.2))),
         "error_rec": 7 * mean(np.abs(0.25 * x_back + 0.3)),
     }
-    losses, x_fake = steps.step4_reverse(nets, y, WEIGHTS)
+    losses, x_fake = steps.step4_reverse(nets, x, y, w_e, WEIGHTS)
     assert_losses(losses, fourth)
     np.testing.assert_allclose(x_fake.numpy(), x_back, atol=1e-6)
     assert not x_fake.requires_grad
@@ -261,7 +261,7 @@ def test_transplant_lays_what_hides_x_over_the_reverse_picture() -> None:
     hidden = np.zeros((1, 1, 32, 32))
     hidden[..., :8, :], hidden[..., 8:16, :] = 1.0, 0.5
     seen = (1 - hidden) * (0.8 * y64 + 0.1) + hidden * x64
-    losses, x_fake = steps.step4_reverse(nets, y, loss, x, w_e)
+    losses, x_fake = steps.step4_reverse(nets, x, y, w_e, loss)
     wanted = {
         "gan_x": 2 * mean((-0.6 * (0.8 * y64 + 0.1) + 0.2 - 1) ** 2),
         "rec_y": 3 * mean(np.abs(y64 - (0.5 * seen - 0.2))),
@@ -321,14 +321,15 @@ def test_cycle_noise_is_on_what_the_second_generator_sees_and_nowhere_else() -> 
     out, w_e = GetGanOutput(noise(2), noise(3), None), torch.zeros(1, 3, 32, 32)
     loss = dataclasses.replace(WEIGHTS, cycle_noise=0.3)
 
-    def cycles() -> Losses:
-        return steps.step3_weighted_cycle(nets, x, out, w_e, loss) | steps.step4_reverse(nets, y, loss)[0]
+    def both(loss: LossConfig) -> Losses:
+        third = steps.step3_weighted_cycle(nets, x, out, w_e, loss)
+        return third | steps.step4_reverse(nets, x, y, w_e, loss)[0]
 
-    quiet = steps.step3_weighted_cycle(nets, x, out, w_e, WEIGHTS) | steps.step4_reverse(nets, y, WEIGHTS)[0]
+    quiet = both(WEIGHTS)
     torch.manual_seed(0)
-    first, second = cycles(), cycles()
+    first, second = both(loss), both(loss)
     torch.manual_seed(0)
-    again = cycles()
+    again = both(loss)
     for name in ("rec_x", "keep_x", "rec_y", "error_rec"):
         assert float(first[name]) != float(quiet[name])
         assert float(first[name]) != float(second[name])
@@ -448,7 +449,9 @@ def test_error_branch_is_driven_to_nothing_on_photos(step: int, weight: float) -
     before = size()
     for _ in range(40):
         if step == 4:
-            method.updates.step_generators(steps.step4_reverse(nets, y, method.loss)[0])
+            method.updates.step_generators(
+                steps.step4_reverse(nets, y, y, torch.zeros_like(y), method.loss)[0]
+            )
         else:
             method.updates.step_generators(steps.step5_identity(nets, x, y, method.loss))
     if weight:

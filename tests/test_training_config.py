@@ -211,3 +211,16 @@ def test_folders_want_a_root_and_a_load_size_of_the_crop() -> None:
     with pytest.raises(ConfigError, match=r"data\.load_size is 31; wanted data\.size=32 or more"):
         tiny("data.root=here", "data.load_size=31", "data.kind=folders")
     assert tiny("data.root=here", "data.load_size=32", "data.kind=folders").data.load_size == 32
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["loss.lambda_gate=-1"], r"loss\.lambda_gate is -1\.0; wanted 0 or more"),
+        (["loss.lambda_gate=1", "model.gate=none"], r"loss\.lambda_gate is 1\.0; wanted 0 without a gate"),
+        (["loss.clean_x=true", "optim.pool=0"], r"optim\.pool is 0; wanted 1 or more for loss\.clean_x"),
+    ],
+)
+def test_losses_that_could_not_work_are_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config(None, overrides)

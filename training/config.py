@@ -59,6 +59,8 @@ class LossConfig:
     small; 0 is the talk.
     weight_of: "gradient" is the talk. "residual" makes W_e of the blurred |x - H(y_*)| itself, over the mean
     and deviation that it had in the last hundred iterations; weight and weight_error are then not used.
+    weight_floor: deviations above the mean from which on such a W_e rises. A face's features are never
+    explained as well as its skin, and with 0 they go to y_e.
     cycle_noise: deviation of the noise on what the second generator of a cycle sees of the first one's
     picture, of the range -1 to 1; 0 is the talk. Without it the first can hide the answer in its picture.
     cycle_blur: x and H(...) are compared in step 3 after a Gaussian blur, sigma as a share of the image
@@ -318,16 +320,11 @@ def _check(config: TrainConfig) -> None:
         wanted(
             data.load_size >= data.size, "data.load_size", data.load_size, f"data.size={data.size} or more"
         )
-    for name in (
-        "lambda_rec",
-        "lambda_idt",
-        "lambda_error",
-        "lambda_keep",
-        "lambda_gate",
-        "lambda_gan",
-        "lambda_cam",
-    ):
-        wanted(getattr(loss, name) >= 0, f"loss.{name}", getattr(loss, name), "0 or more")
+    for name, value in vars(loss).items():
+        wanted(not name.startswith("lambda_") or value >= 0, f"loss.{name}", value, "0 or more")
+    gated = model.gate != "none" or model.method != "getgan"
+    wanted(loss.lambda_gate == 0 or gated, "loss.lambda_gate", loss.lambda_gate, "0 without a gate")
+    wanted(optim.pool >= 1 or not loss.clean_x, "optim.pool", optim.pool, "1 or more for loss.clean_x")
     # Measured: with a mean-L1 loss the gradient's std is 1e-6..5e-6 at 256x256, so 1e-5 gives a dead W_e.
     wanted(0 < loss.weight_eps <= 1e-8, "loss.weight_eps", loss.weight_eps, "a number in (0, 1e-8]")
     wanted(0 <= loss.weight_blur <= 0.25, "loss.weight_blur", loss.weight_blur, "a share from 0 to 0.25")

@@ -76,11 +76,15 @@ def _take_discriminators(method: Method, path: Path, size: int) -> str:
         for scale, own in _scales(method.nets[name].state_dict()).items():
             other = source.get("fine" if grown else scale, {})
             if _shapes(own) == _shapes(other):
-                with torch.no_grad():
-                    for key, value in own.items():
-                        value.copy_(other[key])
+                _copy(other, own)
                 taken.append(f"{name} {scale}")
     return f"discriminators from {STATE}: {', '.join(taken) or 'nothing fits'}"
+
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    for key, value in into.items():
+        value.copy_(source[key])
 
 
 def _shapes(state: Mapping[str, object]) -> dict[str, object]:
@@ -91,7 +95,10 @@ def _same(one: object, other: Mapping[str, Tensor]) -> bool:
     """Whether the first are tensors of the same names and values."""
     if not isinstance(one, dict) or one.keys() != other.keys():
         return False
-    return all(isinstance(value, Tensor) and torch.equal(value, other[key]) for key, value in one.items())
+    return all(
+        isinstance(value, Tensor) and value.dtype == other[key].dtype and torch.equal(value, other[key])
+        for key, value in one.items()
+    )
 
 
 def _scales(state: object) -> dict[str, dict[str, Tensor]]:
@@ -115,9 +122,7 @@ def _take(net: nn.Module, path: Path) -> Taken:
         if _shapes(own) != _shapes(other):
             fresh.append(name)
             continue
-        with torch.no_grad():
-            for key, value in own.items():
-                value.copy_(other[key])
+        _copy(other, own)
         taken.append(name)
     if not taken:
         raise TrainingError(

@@ -49,7 +49,7 @@ def step1_face(nets: GetGanNets, y_star: Tensor, loss: LossConfig) -> Losses:
 
 
 def step2_gradient_weight(nets: GetGanNets, x: Tensor, y_star: Tensor, loss: LossConfig) -> Tensor:
-    """(2/5) W_e of y_*; moves nothing."""
+    """(2/5) W_e of y_*, by the gradient or by the error itself; moves nothing."""
     if nets.scale is not None:
         return residual_weight(nets.reverse, x, y_star, loss, nets.scale)
     return gradient_weight(nets.reverse, x, y_star, loss)
@@ -79,7 +79,7 @@ def step3_weighted_cycle(
 
 
 def step4_reverse(
-    nets: GetGanNets, y_real: Tensor, loss: LossConfig, x: Tensor | None = None, w_e: Tensor | None = None
+    nets: GetGanNets, x: Tensor, y_real: Tensor, w_e: Tensor, loss: LossConfig
 ) -> tuple[Losses, Tensor]:
     """(4/5) The other direction: x' = H(y_real), G(x') = (y_real, 0); moves S, T, F, E and H.
 
@@ -89,7 +89,7 @@ def step4_reverse(
     x_fake = nets.reverse(y_real)
     seen = noisy(x_fake, loss)
     hidden = None
-    if loss.transplant and x is not None and w_e is not None:
+    if loss.transplant:
         hidden = hidden_by(w_e)
         seen = (1.0 - hidden) * seen + hidden * x
     back = nets.forward(seen)

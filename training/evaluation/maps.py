@@ -54,8 +54,7 @@ def occlusion_maps(
 def _weight(reverse: Network, x: Tensor, y_star: Tensor, loss: LossConfig) -> Tensor:
     """W_e as in training; one of the error itself is measured by these pictures, not the run's last ones."""
     if loss.weight_of == "residual":
-        with torch.no_grad():
-            return residual_weight(reverse, x, y_star, loss, ErrorScale().to(x.device))
+        return residual_weight(reverse, x, y_star, loss, ErrorScale().to(x.device))
     return gradient_weight(reverse, x, y_star, loss)
 
 

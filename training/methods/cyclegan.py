@@ -17,6 +17,7 @@ from getgan.training.methods.parts import (
 )
 from getgan.training.steps import Losses, gan, l1, noisy
 from getgan.training.updates import Numerics
+from getgan.training.weight import unlike
 
 
 class CycleGan:
@@ -49,7 +50,7 @@ class CycleGan:
             losses = {
                 "gan_y": loss.lambda_gan * gan(disc_y(y_fake), 1.0),
                 "gan_x": loss.lambda_gan * gan(disc_x(x_fake), 1.0),
-                "rec_x": loss.lambda_rec * l1(x, h(noisy(y_fake, loss))),
+                "rec_x": loss.lambda_rec * unlike(x, h(noisy(y_fake, loss)), loss).mean(),
                 "rec_y": loss.lambda_rec * l1(y, g(noisy(x_fake, loss))),
                 "idt_y": loss.lambda_idt * l1(y, g(y)),
                 "idt_x": loss.lambda_idt * l1(x, h(x)),

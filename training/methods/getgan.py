@@ -66,7 +66,7 @@ class GetGan:
             third = steps.step3_weighted_cycle(nets, x, out, w_e, loss)
         g.step_generators(third)
         with self.numerics.autocast():
-            fourth, x_fake = steps.step4_reverse(nets, y, loss, x, w_e)
+            fourth, x_fake = steps.step4_reverse(nets, x, y, w_e, loss)
         g.step_generators(fourth)
         adversaries = self._step_discriminators(self._shown(x, w_e), y, y_star, x_fake)
         with self.numerics.autocast():
@@ -84,7 +84,7 @@ class GetGan:
             losses = steps.step1_face(nets, out.y_star, loss)
             w_e = steps.step2_gradient_weight(nets, x, out.y_star, loss)
             losses |= steps.step3_weighted_cycle(nets, x, out, w_e, loss)
-            fourth, x_fake = steps.step4_reverse(nets, y, loss, x, w_e)
+            fourth, x_fake = steps.step4_reverse(nets, x, y, w_e, loss)
             losses |= fourth | steps.step5_identity(nets, x, y, loss)
         self.updates.step_generators(losses)
         losses |= self._step_discriminators(self._shown(x, w_e), y, out.y_star, x_fake)
