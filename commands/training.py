@@ -27,6 +27,10 @@ def train(
         Path | None,
         typer.Option("--start-from", help="Checkpoint to take the first weights from: what fits of it."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint that a distillation learns from; else that of --start-from."),
+    ] = None,
     guard: Annotated[
         bool, typer.Option(help="Afterwards calibrate the guard that getgan export puts into a bundle.")
     ] = True,
@@ -52,7 +56,7 @@ def train(
     options = load_config(config, folders + (override or []))
     first = is_first_process()
     console = Console(quiet=quiet or json or not first)
-    trainer = Trainer(options, output, console, resume=resume, start=start)
+    trainer = Trainer(options, output, console, resume=resume, start=start, teacher=teacher)
     trainer.run()
     if first:
         tell(trainer.summary(), json)

@@ -64,21 +64,36 @@ class PatchGan(nn.Module):
         return out
 
 
-class TwoScalePatchGan(nn.Module):
-    """Two PatchGANs, one on the picture and one on its half, which sees twice as much of a face at once."""
+SCALES = ("fine", "coarse", "whole")
 
-    def __init__(self, config: PatchGanConfig | None = None) -> None:
+
+class ScaledPatchGan(nn.Module):
+    """Two or three PatchGANs, the first on the picture and each further one on half of what the last sees.
+
+    One of three layers sees 70 pixels: of a picture of 256 all of a face at the third scale alone.
+    """
+
+    def __init__(self, config: PatchGanConfig | None = None, scales: int = 2) -> None:
         super().__init__()
-        self.fine = PatchGan(config)
-        self.coarse = PatchGan(config)
+        for name in SCALES[:scales]:
+            self.add_module(name, PatchGan(config))
 
     @property
     def min_size(self) -> int:
-        """Smallest legal height and width: the half's."""
-        return 2 * self.coarse.min_size
+        """Smallest legal height and width: the last scale's, which sees a half or a quarter."""
+        nets = self._nets
+        return nets[-1].min_size << (len(nets) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) float RGB in [-1, 1] -> scores (N, 2, h, w), the half's enlarged to weigh as much."""
-        fine = self.fine(x)
-        coarse = self.coarse(functional.avg_pool2d(x, 2))
-        return torch.cat([fine, functional.interpolate(coarse, size=fine.shape[2:], mode="nearest")], dim=1)
+        """(N, 3, H, W) float RGB in [-1, 1] -> scores (N, scales, h, w), all enlarged to weigh as much."""
+        scores: list[Tensor] = []
+        for net in self._nets:
+            if scores:
+                x = functional.avg_pool2d(x, 2)
+            own = net(x)
+            scores.append(functional.interpolate(own, size=scores[0].shape[2:]) if scores else own)
+        return torch.cat(scores, dim=1)
+
+    @property
+    def _nets(self) -> list[PatchGan]:
+        return [net for net in self.children() if isinstance(net, PatchGan)]

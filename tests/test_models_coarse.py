@@ -25,7 +25,7 @@ from getgan.models.blocks import SubpixelConv2d, init_weights
 from getgan.models.checkpoint import Checkpoint, Provenance, load_checkpoint, save_checkpoint
 from getgan.models.generator import Generator, GeneratorConfig
 from getgan.models.getgan import GetGanConfig, GetGanGenerator
-from getgan.models.patchgan import PatchGanConfig, TwoScalePatchGan
+from getgan.models.patchgan import PatchGanConfig, ScaledPatchGan
 from getgan.models.recognise import build_generator, recognise
 from getgan.models.resnet import ResnetConfig
 from getgan.models.ugatit import UgatitConfig
@@ -212,12 +212,23 @@ def test_a_bundle_states_the_widths() -> None:
     assert msgspec.json.decode(msgspec.json.encode(model), type=Model) == model
 
 
-def test_two_scales_weigh_the_same() -> None:
+def test_every_scale_weighs_the_same() -> None:
     torch.manual_seed(0)
-    net = TwoScalePatchGan(PatchGanConfig(ndf=2, layers=2))
+    net = ScaledPatchGan(PatchGanConfig(ndf=2, layers=2), 3)
     x = torch.rand(2, 3, 64, 64) * 2 - 1
     scores = net(x)
-    assert scores.shape == (2, 2, 14, 14)
-    assert torch.equal(scores[:, :1], net.fine(x))
-    coarse = net.coarse(torch.nn.functional.avg_pool2d(x, 2))
-    assert torch.equal(scores[:, 1:].unique(), coarse.unique())
+    assert scores.shape == (2, 3, 14, 14)
+    assert torch.equal(scores[:, :1], net.get_submodule("fine")(x))
+    halved = torch.nn.functional.avg_pool2d(x, 2)
+    assert torch.equal(scores[:, 1:2].unique(), net.get_submodule("coarse")(halved).unique())
+    quartered = torch.nn.functional.avg_pool2d(halved, 2)
+    assert torch.equal(scores[:, 2:].unique(), net.get_submodule("whole")(quartered).unique())
+
+
+@pytest.mark.parametrize(("scales", "smallest"), [(2, 24), (3, 48)])
+def test_the_last_scale_says_how_small_a_picture_may_be(scales: int, smallest: int) -> None:
+    net = ScaledPatchGan(PatchGanConfig(ndf=2, layers=2), scales)
+    assert net.min_size == smallest
+    assert net(torch.zeros(1, 3, smallest, smallest)).shape[1] == scales
+    with pytest.raises(ConfigError):
+        net(torch.zeros(1, 3, smallest - 4, smallest - 4))

@@ -42,6 +42,7 @@ OTHER = TrainConfig(
         0.5,
         0.02,
         True,
+        5.0,
     ),
     OptimConfig(7, 2, 1e-4, 0.4, 0.99, 0.25, "joint", 3, 0.999),
     DataConfig("folders", 'C:\\a "b"\n\t\u00e9', 64, 70, False, 9, 3, (-10.0, 5.0), (0.0, 40.0), 0.5),

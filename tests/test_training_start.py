@@ -99,6 +99,18 @@ def test_grown_discriminators_see_at_half_the_size_what_they_saw_before(source: 
     assert same_size.progress.started_from.endswith("from run.state.pt: disc_y fine, disc_x fine")
 
 
+def test_a_third_scale_sees_what_the_second_saw_before(source: Path, tmp_path: Path) -> None:
+    small = started(tmp_path / "small", source, "model.discriminator_scales=2")
+    small.run()
+    options = ("model.discriminator_scales=3", "data.size=64")
+    grown = started(tmp_path / "grown", tmp_path / "small/last.safetensors", *options)
+    for name in ("disc_y", "disc_x"):
+        before, after = (run.method.nets[name].state_dict() for run in (small, grown))
+        for scale, of in (("fine", "fine"), ("coarse", "fine"), ("whole", "coarse")):
+            for key in ("model.0.weight", "model.2.weight"):
+                assert torch.equal(after[f"{scale}.{key}"], before[f"{of}.{key}"]), (scale, key)
+
+
 @pytest.mark.parametrize("what", ["missing", "other", "damaged", "thinner"])
 def test_discriminators_that_are_not_this_run_s_stay_fresh(what: str, source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "source"

@@ -21,11 +21,13 @@ else:
 class ModelConfig:
     """Networks. `method` names the system; CycleGAN's generator has shared_blocks + branch_blocks blocks.
 
+    "distil" is a GET-GAN that learns from a trained one for smaller pictures, see methods/distil.py.
+
     widths: channels of every generator at full size, H/2, H/4, ..., the last being the trunk's, where the
     blocks and the gate are; [] = CycleGAN's (ngf, 2 ngf, 4 ngf), else ngf is not used.
     """
 
-    method: Literal["getgan", "cyclegan", "ugatit"] = "getgan"
+    method: Literal["getgan", "cyclegan", "ugatit", "distil"] = "getgan"
     ngf: int = 64
     shared_blocks: int = 6
     branch_blocks: int = 3
@@ -41,7 +43,7 @@ class ModelConfig:
     ugatit_local_layers: int = 5
     widths: tuple[int, ...] = ()
     stride: int = 1  # of the stems, 1 or 2; widths then begin at H / stride. Not U-GAT-IT
-    discriminator_scales: int = 1  # 2: a second PatchGAN per domain sees the picture at half its size
+    discriminator_scales: int = 1  # 2, 3: further PatchGANs per domain see the picture at a half, a quarter
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class LossConfig:
     weight_floor: float = 0.0
     cycle_blur: float = 0.0
     clean_x: bool = False
+    lambda_teacher: float = 10.0  # distil only: of the difference from the teacher's face and gate
 
 
 @dataclass(frozen=True)
@@ -311,7 +314,7 @@ def _check(config: TrainConfig) -> None:
         data.size >= 32 and data.size % step == 0, "data.size", data.size, f"a multiple of {step} from 32 on"
     )
     scales = model.discriminator_scales
-    wanted(scales in (1, 2), "model.discriminator_scales", scales, "1 or 2")
+    wanted(scales in (1, 2, 3), "model.discriminator_scales", scales, "1, 2 or 3")
     wanted(data.count >= 0, "data.count", data.count, "0 (endless) or more")
     wanted(data.first >= 0, "data.first", data.first, "0 or more")
     wanted(0 <= data.occlusion <= 1, "data.occlusion", data.occlusion, "a share from 0 to 1")

@@ -13,6 +13,7 @@ STATE = "run.state.pt"
 LOG = "log.jsonl"
 CONFIG = "config.toml"
 SAMPLES = "samples"
+TEACHER = "teacher.safetensors"  # of a distillation
 BEST, LAST = "best", "last"
 SUFFIXES = (".safetensors", ".reverse.safetensors")  # the generator's file, and H's
 
@@ -23,7 +24,7 @@ def refuse_foreign_files(folder: Path) -> None:
     A run writes its state before all else, so what stands there without one is another's.
     """
     checkpoints = [name + suffix for name in (BEST, LAST) for suffix in SUFFIXES]
-    for name in (CONFIG, LOG, *checkpoints, SAMPLES, STATE):
+    for name in (CONFIG, LOG, *checkpoints, SAMPLES, TEACHER, STATE):
         if os.path.lexists(folder / name):
             raise TrainingError(
                 f"{folder} holds no run (no {STATE}), but a {name} that a run would overwrite; "

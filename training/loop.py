@@ -43,6 +43,7 @@ from getgan.training.samples import write_sample
 from getgan.training.start import start_from
 from getgan.training.state import Progress, load_state, save_state
 from getgan.training.stopping import StopSignals
+from getgan.training.teacher import teacher_of
 from getgan.training.updates import Numerics
 from getgan.training.watch import Reading, Watch
 
@@ -92,6 +93,7 @@ class Trainer:
         *,
         resume: bool,
         start: Path | None = None,
+        teacher: Path | None = None,
     ) -> None:
         self.config, self.folder, self.console = config, folder, console
         self.rank, self.world, device = join_processes(config.run.device)
@@ -125,6 +127,8 @@ class Trainer:
         self._identity = _identity_of(config)
         if self._resumed:
             self.progress = load_state(state, self.method, self.ema, self._identity)
+        learned_from = teacher or (start if config.model.method == "distil" else None)
+        self._teacher = teacher_of(self.method, folder, self.progress, learned_from, resumed=self._resumed)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
         self._stop = StopSignals()
@@ -239,17 +243,17 @@ class Trainer:
         return net
 
     @property
-    def reverse(self) -> Generator:
-        """From faces to ultrasounds."""
-        net = self.method.nets["reverse"]
-        assert isinstance(net, Generator)
+    def reverse(self) -> Generator | None:
+        """From faces to ultrasounds; a distillation has none."""
+        net = self.method.nets.get("reverse")
+        assert net is None or isinstance(net, Generator)
         return net
 
     def _sample(self) -> None:
         if self.rank == 0:
             path = self.folder / SAMPLES / f"{self.progress.iteration:07d}.png"
             generator, reverse = self.generator, self.reverse
-            with _evaluating(generator, reverse):
+            with _evaluating(*filter(None, (generator, reverse))):
                 write_sample(path, generator, reverse, self.watch.inputs, self.numerics.device)
 
     def _probe(self) -> None:
@@ -284,7 +288,8 @@ class Trainer:
 
     def _save_checkpoint(self, name: str, reading: Reading | None) -> None:
         best = "" if reading is None else f"best of the run by the watch's score, {reading.score:.4g}"
-        notes = "; ".join(filter(None, (best, self.progress.started_from.replace("\n", "; "))))
+        taught = f"taught by sha256 {self.progress.teacher}" if self.progress.teacher else ""
+        notes = "; ".join(filter(None, (best, self.progress.started_from.replace("\n", "; "), taught)))
         provenance = Provenance(
             getgan_version=__version__,
             trained_on=_describe_data(self.config),
@@ -295,6 +300,8 @@ class Trainer:
             notes=notes,
         )
         for net, suffix in zip((self.generator, self.reverse), SUFFIXES, strict=True):
+            if net is None:
+                continue
             contract = net.contract(self.config.data.size)
             checkpoint = Checkpoint(net.arch, net.config, net.state_dict(), contract, provenance)
             save_checkpoint(checkpoint, self.folder / f"{name}{suffix}")
@@ -305,6 +312,8 @@ class Trainer:
         if self.rank == 0:
             kept = log_up_to(self.folder, self.progress.iteration) if self._resumed else []
             self._make(self.folder)
+        if self.rank == 0 and self._teacher is not None and not self._resumed:
+            self._teacher.keep(self.folder)
         if not self._resumed:
             # Every rank waits here for the others: by now all have looked into the folder as it was.
             self._save_state()

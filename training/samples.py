@@ -16,13 +16,13 @@ COLUMNS = 8
 
 
 def write_sample(
-    path: Path, generator: Generator, reverse: Generator, inputs: Tensor, device: torch.device
+    path: Path, generator: Generator, reverse: Generator | None, inputs: Tensor, device: torch.device
 ) -> None:
-    """Rows: x, y_*, H(y_*), and for GET-GAN y_e and the gate's 1 - s; columns: the first probe images."""
+    """Rows: x, y_*, H(y_*) if there is one, for GET-GAN y_e and 1 - s; columns: the first probe images."""
     x = inputs[:COLUMNS].to(device)
     with torch.no_grad():
         found = generator.answer(x, generator.outputs)
-        rows = [x, found["face"], reverse.translate(found["face"])]
+        rows = [x, found["face"], *([] if reverse is None else [reverse.translate(found["face"])])]
         if "error" in found:
             rows.append(found["error"])
         if "occlusion" in found:  # (N, 1, h, w)

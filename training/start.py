@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from getgan.errors import GetganError, TrainingError
 from getgan.models.checkpoint import load_checkpoint
+from getgan.models.patchgan import SCALES
 from getgan.training.config import config_from_toml_text
 from getgan.training.folder import STATE
 from getgan.training.methods import Method
 from getgan.training.state import read_state
 
 DISCRIMINATORS = ("disc_y", "disc_x")
-SCALES = ("fine", "coarse")  # of a TwoScalePatchGan
 REVERSE_SUFFIX = ".reverse.safetensors"
 
 
@@ -46,6 +46,8 @@ def start_from(method: Method, path: Path, size: int) -> str:
     is what growing from 64 to 128 to 256 pixels needs. Returns what was taken, for people.
     """
     lines = [_take(method.nets["forward"], path).text("generator")]
+    if "reverse" not in method.nets:
+        return "\n".join([*lines, _take_discriminators(method, path, size)])
     reverse = path.with_name(path.name.removesuffix(".safetensors") + REVERSE_SUFFIX)
     if reverse.exists() and reverse != path:
         lines.append(_take(method.nets["reverse"], reverse).text("reverse generator"))
@@ -57,7 +59,7 @@ def start_from(method: Method, path: Path, size: int) -> str:
 def _take_discriminators(method: Method, path: Path, size: int) -> str:
     """Of the state beside a checkpoint, if that is the run which the checkpoint is of.
 
-    In a run of larger pictures the coarse scale sees what the fine one saw before.
+    In a run of larger pictures each further scale sees what the one before it saw.
     """
     state = path.with_name(STATE)
     if not state.exists():
@@ -71,10 +73,11 @@ def _take_discriminators(method: Method, path: Path, size: int) -> str:
     if not _same(document.get("ema") or kept.get("forward"), load_checkpoint(path).state):
         return f"discriminators fresh: {STATE} beside {path.name} is of another iteration or run"
     taken = []
-    for name in DISCRIMINATORS:
+    for name in (name for name in DISCRIMINATORS if name in method.nets):
         source = _scales(kept.get(name))
         for scale, own in _scales(method.nets[name].state_dict()).items():
-            other = source.get("fine" if grown else scale, {})
+            before = SCALES[max(0, SCALES.index(scale) - 1)] if grown else scale
+            other = source.get(before, {})
             if _shapes(own) == _shapes(other):
                 _copy(other, own)
                 taken.append(f"{name} {scale}")

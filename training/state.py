@@ -34,6 +34,7 @@ class Progress:
     looks: int = 0  # of the watch for collapse
     collapsed: bool = False  # at the last of them
     started_from: str = ""  # what the first weights were taken from; "" = freshly drawn
+    teacher: str = ""  # sha256 of a distillation's
 
 
 def save_state(path: Path, method: Method, ema: nn.Module | None, progress: Progress, config: str) -> None:

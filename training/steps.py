@@ -120,10 +120,14 @@ def discriminators(
 ) -> Losses:
     """The second half of step 4, and CycleGAN's: D on real images and on pooled, detached fakes."""
     return {
-        f"disc_{domain}": 0.5
-        * (gan(disc(real[domain]), 1.0) + gan(disc(pools[domain].query(fake[domain].detach())), 0.0))
+        f"disc_{domain}": discriminator(disc, real[domain], fake[domain], pools[domain])
         for domain, disc in (("y", disc_y), ("x", disc_x))
     }
+
+
+def discriminator(disc: nn.Module, real: Tensor, fake: Tensor, pool: ImagePool) -> Tensor:
+    """One of them."""
+    return 0.5 * (gan(disc(real), 1.0) + gan(disc(pool.query(fake.detach())), 0.0))
 
 
 Pools = Mapping[str, ImagePool]

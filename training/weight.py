@@ -55,6 +55,16 @@ def _without_tf32() -> AbstractContextManager[None]:
     return flags
 
 
+def without_autocast_cache(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast as it is, but weights that are rounded here are not kept.
+
+    Some versions of PyTorch would use them again, cut from the graph, where gradients are wanted.
+    """
+    on = torch.is_autocast_enabled(device.type)
+    kept: AbstractContextManager[object] = torch.autocast(device.type, enabled=on, cache_enabled=False)
+    return kept
+
+
 def _std(values: Tensor) -> Tensor:
     """Population standard deviation over H and W, (N, C, 1, 1)."""
     return values.std(dim=(2, 3), keepdim=True, unbiased=False)
@@ -114,7 +124,8 @@ def residual_weight(
     W_e = 2 sigmoid(weight_gain z) - 1.
     """
     with torch.no_grad():
-        explained = reverse(y_star.detach()).float()
+        with without_autocast_cache(x.device):
+            explained = reverse(y_star.detach()).float()
         with torch.autocast(x.device.type, enabled=False):
             error = unlike(x, explained, loss).mean(dim=1, keepdim=True)
             if loss.weight_blur > 0:

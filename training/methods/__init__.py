@@ -1,4 +1,4 @@
-"""The systems that the one training loop can train: GET-GAN, CycleGAN, U-GAT-IT."""
+"""The systems that the one training loop can train: GET-GAN (or its distillation), CycleGAN, U-GAT-IT."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from getgan.training.config import TrainConfig
 from getgan.training.methods.cyclegan import CycleGan
+from getgan.training.methods.distil import Distil
 from getgan.training.methods.getgan import GetGan
 from getgan.training.methods.ugatit import UGatIt
 from getgan.training.pool import ImagePool
@@ -24,7 +25,7 @@ class Method(Protocol):
 
     @property
     def nets(self) -> dict[str, nn.Module]:
-        """Every network by name; "forward" translates X to Y, "reverse" Y to X."""
+        """Every network by name; "forward" translates X to Y, "reverse", if there, Y to X."""
 
     def iterate(self, x: Tensor, y: Tensor) -> Losses:
         """One whole iteration on a batch; the loss terms, detached."""
@@ -34,9 +35,10 @@ def build_method(config: TrainConfig, numerics: Numerics) -> Method:
     """The system that a config names, with freshly drawn weights (a function of run.seed)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.run.seed)
-        kinds: dict[str, type[GetGan] | type[CycleGan] | type[UGatIt]] = {
+        kinds: dict[str, type[GetGan] | type[CycleGan] | type[UGatIt] | type[Distil]] = {
             "getgan": GetGan,
             "cyclegan": CycleGan,
             "ugatit": UGatIt,
+            "distil": Distil,
         }
         return kinds[config.model.method](config, numerics)

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from getgan.models.blocks import init_weights
-from getgan.models.patchgan import PatchGan, PatchGanConfig, TwoScalePatchGan
+from getgan.models.patchgan import PatchGan, PatchGanConfig, ScaledPatchGan
 from getgan.models.resnet import ResnetConfig, ResnetGenerator
 from getgan.training.config import ModelConfig, TrainConfig
 from getgan.training.pool import ImagePool, KeptImages
@@ -29,10 +29,11 @@ def reverse_generator(model: ModelConfig, blocks: int) -> ResnetGenerator:
     )
 
 
-def patchgan(model: ModelConfig) -> PatchGan | TwoScalePatchGan:
+def patchgan(model: ModelConfig) -> PatchGan | ScaledPatchGan:
     """A 70x70 PatchGAN, or of as many layers and scales as the config says."""
     config = PatchGanConfig(ndf=model.ndf, layers=model.discriminator_layers, norm=model.norm)
-    return PatchGan(config) if model.discriminator_scales == 1 else TwoScalePatchGan(config)
+    scales = model.discriminator_scales
+    return PatchGan(config) if scales == 1 else ScaledPatchGan(config, scales)
 
 
 def by_name(

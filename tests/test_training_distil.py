@@ -1,0 +1,170 @@
+"""A larger GET-GAN learns from a trained smaller one: what it learns, whose teacher it is, and going on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from training_helpers import Stopping, from_folders, noise, same, state_of, train
+
+from getgan.errors import TrainingError
+from getgan.models.checkpoint import load_checkpoint
+from getgan.training.config import TrainConfig, config_from_toml_text
+from getgan.training.console import Console
+from getgan.training.loop import Trainer
+from getgan.training.methods.distil import Distil
+
+SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
+LARGER = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64")
+SAME = ("model.method=distil",)
+
+
+def small(folder: Path, *overrides: str) -> TrainConfig:
+    return from_folders(folder.parent / f"{folder.name}-pictures", *SMALL, *overrides)
+
+
+def trained(folder: Path, *overrides: str) -> Path:
+    Trainer(small(folder, *overrides), folder, Console(quiet=True), resume=False).run()
+    return folder / "last.safetensors"
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint for 32 pixels."""
+    return trained(tmp_path_factory.mktemp("teacher"))
+
+
+def started(
+    folder: Path, start: Path | None, *overrides: str, teacher: Path | None = None, resume: bool = False
+) -> Trainer:
+    config = small(folder, *overrides)
+    return Trainer(config, folder, Console(quiet=True), resume=resume, start=start, teacher=teacher)
+
+
+def test_who_is_its_own_teacher_has_nothing_to_learn(teacher: Path, tmp_path: Path) -> None:
+    trainer = started(tmp_path, teacher, *SAME, "loss.lambda_gan=0")
+    losses = trainer.method.iterate(noise(1), noise(2))
+    assert {name: float(losses[name]) for name in ("face", "error", "gate")} == dict.fromkeys(
+        ("face", "error", "gate"), 0.0
+    )
+
+
+def test_it_nears_the_teacher_at_the_teacher_s_size(teacher: Path, tmp_path: Path) -> None:
+    trainer = started(tmp_path, teacher, *LARGER, "loss.lambda_gan=0", "optim.lr=0.01", "optim.iterations=40")
+    x, y = noise(1, 1, 3, 64, 64), noise(2, 1, 3, 64, 64)
+    told = [{name: float(value) for name, value in trainer.method.iterate(x, y).items()} for _ in range(40)]
+    for name in ("face", "error", "gate"):
+        assert told[-1][name] < 0.85 * told[0][name], name
+    generator = load_checkpoint(teacher).generator().eval()
+    with torch.no_grad():
+        wanted = generator.translate(torch.nn.functional.avg_pool2d(x, 2))
+        found = torch.nn.functional.avg_pool2d(trainer.method.nets["forward"].translate(x), 2)
+    assert 10 * float((found - wanted).abs().mean()) <= told[-1]["face"]
+
+
+def test_only_the_generator_and_its_discriminator_move(teacher: Path, tmp_path: Path) -> None:
+    trainer = started(tmp_path, teacher, *LARGER)
+    assert isinstance(trainer.method, Distil)
+    assert set(trainer.method.nets) == {"forward", "disc_y"}
+    taught = trainer.method._teacher
+    assert taught is not None
+    before = {key: value.clone() for key, value in taught.state_dict().items()}
+    moved = {
+        name: {key: value.clone() for key, value in net.state_dict().items()}
+        for name, net in trainer.method.nets.items()
+    }
+    trainer.method.iterate(noise(1, 1, 3, 64, 64), noise(2, 1, 3, 64, 64))
+    assert all(torch.equal(value, before[key]) for key, value in taught.state_dict().items())
+    for name, net in trainer.method.nets.items():
+        assert any(not torch.equal(value, moved[name][key]) for key, value in net.state_dict().items())
+
+
+def test_run_says_who_taught_it_and_writes_no_reverse(teacher: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    started(folder, teacher, *LARGER).run()
+    checkpoint = load_checkpoint(folder / "last.safetensors")
+    wanted = load_checkpoint(teacher).sha256
+    assert checkpoint.provenance is not None and checkpoint.arch == "getgan"
+    assert f"taught by sha256 {wanted}" in checkpoint.provenance.notes
+    assert config_from_toml_text(checkpoint.provenance.config_toml).model.method == "distil"
+    assert (folder / "teacher.safetensors").read_bytes() == teacher.read_bytes()
+    assert not list(folder.glob("*.reverse.safetensors"))
+    assert list((folder / "samples").iterdir())
+
+
+def test_resumed_run_is_the_run_that_was_not_stopped(teacher: Path, tmp_path: Path) -> None:
+    pictures = f'data.root="{(tmp_path / "pictures").as_posix()}"'
+    config = from_folders(
+        tmp_path / "pictures", *SMALL, *LARGER, pictures, "run.checkpoint_every=2", "optim.ema=0.5"
+    )
+    config = replace(config, optim=replace(config.optim, iterations=4))
+    Trainer(config, tmp_path / "whole", Console(quiet=True), resume=False, start=teacher).run()
+    with pytest.raises(InterruptedError):
+        Trainer(config, tmp_path / "parts", Stopping(3), resume=False, start=teacher).run()
+    assert state_of(tmp_path / "parts")["progress"]["iteration"] == 2
+    train(config, tmp_path / "parts", resume=True)
+    assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("what", ["missing", "other"])
+def test_run_goes_on_with_its_own_teacher_alone(what: str, teacher: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    started(folder, teacher, *LARGER, "optim.iterations=2").run()
+    kept = folder / "teacher.safetensors"
+    if what == "missing":
+        kept.unlink()
+        said = r"has no teacher\.safetensors any more"
+    else:
+        shutil.copy(trained(tmp_path / "second", "run.seed=5"), kept)
+        said = r"is not the teacher that this run began with"
+    with pytest.raises(TrainingError, match=said):
+        started(folder, None, *LARGER, "optim.iterations=2", resume=True)
+
+
+def test_a_teacher_of_the_same_name_stays(teacher: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "teacher.safetensors").write_bytes(b"somebody else's")
+    with pytest.raises(TrainingError, match=r"holds no run .* but a teacher\.safetensors"):
+        started(folder, teacher, *LARGER)
+    assert (folder / "teacher.safetensors").read_bytes() == b"somebody else's"
+
+
+def test_another_teacher_than_the_one_it_starts_from(teacher: Path, tmp_path: Path) -> None:
+    start = trained(tmp_path / "start", "model.widths=[2,3,4,5]", "data.size=64")
+    trainer = started(tmp_path / "run", start, *LARGER, teacher=teacher)
+    assert trainer.progress.teacher == load_checkpoint(teacher).sha256
+    assert (
+        start.name in trainer.progress.started_from and "fresh: shared" not in trainer.progress.started_from
+    )
+
+
+def test_without_a_teacher_there_is_no_distillation(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"wanted a trained generator to learn from: --start-from"):
+        started(tmp_path, None, *LARGER)
+
+
+@pytest.mark.parametrize(
+    ("of_teacher", "of_run", "said"),
+    [
+        (("model.method=cyclegan",), (), "wanted a GET-GAN generator"),
+        (("model.gate=none",), (), "wanted both with or without"),
+        (("data.size=64",), ("data.size=96", "data.load_size=96"), "have 64 pixels, this run's 96"),
+        (("data.size=64",), ("data.size=32",), "have 64 pixels, this run's 32"),
+    ],
+)
+def test_teachers_that_cannot_teach(
+    of_teacher: tuple[str, ...], of_run: tuple[str, ...], said: str, teacher: Path, tmp_path: Path
+) -> None:
+    other = trained(tmp_path / "other", *of_teacher)
+    with pytest.raises(TrainingError, match=said):
+        started(tmp_path / "run", teacher, *LARGER, *of_run, teacher=other)
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_methods_have_no_teacher(teacher: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"leave --teacher out"):
+        started(tmp_path / "run", None, teacher=teacher)

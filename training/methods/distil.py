@@ -1,0 +1,90 @@
+"""Distillation: a GET-GAN for larger pictures learns from a trained one for smaller ones."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from getgan.errors import TrainingError
+from getgan.models.getgan import GetGanGenerator, GetGanOutput
+from getgan.training import steps
+from getgan.training.config import TrainConfig
+from getgan.training.methods.getgan import getgan_config
+from getgan.training.methods.parts import detached, patchgan, pools, prepare
+from getgan.training.steps import Losses, gan, l1
+from getgan.training.updates import Numerics, Updates
+from getgan.training.weight import without_autocast_cache
+
+
+class Distil:
+    """Reduced to the teacher's size, face, error and gate are the teacher's; at full size a photo is wanted.
+
+    No cycle runs, so nothing that the five steps have learned can be unlearned, and an iteration costs a
+    third. What the pictures gain is what D_Y wants to see at the larger size.
+    """
+
+    def __init__(self, config: TrainConfig, numerics: Numerics) -> None:
+        self.loss, self.numerics = config.loss, numerics
+        self._size = config.data.size
+        self._forward = GetGanGenerator(getgan_config(config.model))
+        self._disc_y = patchgan(config.model)
+        prepare(self.nets, config, numerics)
+        self.updates = Updates([self._forward], [self._disc_y], config.optim, numerics)
+        self.pools = pools(config)
+        self._teacher: GetGanGenerator | None = None
+        self._times = 1  # how much smaller the teacher's pictures are
+
+    @property
+    def nets(self) -> dict[str, nn.Module]:
+        """G and D_Y."""
+        return {"forward": self._forward, "disc_y": self._disc_y}
+
+    def learn_from(self, teacher: nn.Module, size: int) -> None:
+        """Take a trained generator and the side of its pictures; TrainingError if it cannot teach."""
+        if not isinstance(teacher, GetGanGenerator):
+            raise TrainingError(f"the teacher is a {type(teacher).__name__}; wanted a GET-GAN generator")
+        if size > self._size or self._size % size:
+            raise TrainingError(
+                f"the teacher's pictures have {size} pixels, this run's {self._size}; "
+                "wanted a whole multiple: change data.size, or name another teacher"
+            )
+        if (teacher.gate is None) != (self._forward.gate is None):
+            raise TrainingError("of the teacher and model.gate one has no gate; wanted both with or without")
+        self._times = self._size // size
+        self._teacher = teacher.to(self.numerics.device).eval().requires_grad_(False)
+
+    def iterate(self, x: Tensor, y: Tensor) -> Losses:
+        """One generator step, one discriminator step."""
+        loss = self.loss
+        with self.numerics.autocast():
+            taught = self._taught(x)
+            out = self._forward(x)
+            losses = {
+                "gan_y": loss.lambda_gan * gan(self._disc_y(out.y_star), 1.0),
+                "face": loss.lambda_teacher * l1(self._reduced(out.y_star), taught.y_star),
+                "error": loss.lambda_error / 10 * l1(self._reduced(out.y_error), taught.y_error),
+            }
+            if out.gate is not None and taught.gate is not None:
+                losses["gate"] = loss.lambda_teacher * l1(_shut(out.gate, taught.gate), _shut(taught.gate))
+        self.updates.step_generators(losses)
+        with self.numerics.autocast():
+            adversary = steps.discriminator(self._disc_y, y, out.y_star, self.pools["y"])
+        self.updates.step_discriminators({"disc_y": adversary})
+        return detached(losses | {"disc_y": adversary})
+
+    def _taught(self, x: Tensor) -> GetGanOutput:
+        if self._teacher is None:
+            raise TrainingError("a run of method distil has no teacher; name one with --start-from")
+        with torch.no_grad(), without_autocast_cache(x.device):
+            answer: GetGanOutput = self._teacher(self._reduced(x))
+        return answer
+
+    def _reduced(self, image: Tensor) -> Tensor:
+        return functional.avg_pool2d(image.float(), self._times) if self._times > 1 else image
+
+
+def _shut(gate: Tensor, like: Tensor | None = None) -> Tensor:
+    """1 - s, its mean over the channels, (N, 1, h, w) float32; h and w of another gate if given."""
+    shut = 1.0 - gate.float().mean(dim=1, keepdim=True)
+    return shut if like is None else functional.adaptive_avg_pool2d(shut, (like.shape[2], like.shape[3]))
