@@ -72,7 +72,7 @@ class Entry:
         return Contestant(
             name=self.name,
             role="getgan" if self.opening.kind == "getgan" else "peer",
-            about=ready.about or self.about,
+            about=self.about if self.opening.kind == "peer" else ready.about or self.about,
             version=ready.version,
             precision=ready.precision,
             device=ready.device,

@@ -71,4 +71,5 @@ def command(options: BenchOptions, threads: int, size: int) -> str:
     words += ["--duration", f"{options.duration:g}", "--repeats", str(options.repeats)]
     words += ["--soak", f"{options.soak:g}"] if options.soak else []
     words += ["--checkpoint", options.checkpoint.name] if options.checkpoint else []
+    words += ["--beside", options.beside.name] if options.beside else []
     return shlex.join(words)

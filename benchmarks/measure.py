@@ -29,7 +29,7 @@ from getgan.benchmarks.jobs import (
 )
 from getgan.benchmarks.loadgen import scenario_from_logs
 from getgan.benchmarks.options import BASE, BenchOptions
-from getgan.benchmarks.peers import PEERS, TRTEXEC, Absent, Asked
+from getgan.benchmarks.peers import PEERS, PLAIN, TRTEXEC, Absent, Asked
 from getgan.benchmarks.peers.trtexec import run_trtexec
 from getgan.benchmarks.percentiles import percentiles
 from getgan.benchmarks.pools import pool, ratios
@@ -74,6 +74,10 @@ class Measurement:
         self.bundle = Bundle.open(options.bundle)
         contract = self.bundle.manifest.contract
         self.size = check_size(options.size, "crop" if contract.fixed else "fit", contract)
+        self.other = None if options.beside is None else Bundle.open(options.beside)
+        if self.other is not None:
+            wanted = self.other.manifest.contract
+            check_size(self.size, "crop" if wanted.fixed else "fit", wanted)
         self.threads = options.threads or available_cores()
         self.machine = machine()
         self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -157,21 +161,25 @@ class Measurement:
         if not running:
             raise DeviceError("; ".join(entry.ready.unavailable for entry in contest.entries))
         contest.entries.sort(key=lambda entry: not entry.running)
-        graph = folder / "fp32.onnx"
-        write_bytes_atomic(graph, self.bundle.read(self.bundle.manifest.variant("fp32").graph))
+        common = msgspec.structs.replace(
+            common, kind="peer", device=running[0].ready.device, folder=str(folder)
+        )
+        graph = _fp32(self.bundle, folder / "fp32.onnx")
         for peer in PEERS:
             if peer.name in options.peers:
                 self._tell(f"opening {peer.name}", OPEN_S)
                 opening = msgspec.structs.replace(
-                    common,
-                    kind="peer",
-                    device=running[0].ready.device,
-                    peer=peer.name,
-                    graph=str(graph),
-                    checkpoint=str(options.checkpoint or ""),
-                    folder=str(folder),
+                    common, peer=peer.name, graph=graph, checkpoint=str(options.checkpoint or "")
                 )
                 contest.open(opening, peer.name, peer.about)
+        if self.other is not None and options.beside is not None:
+            other, peer = self.other, PLAIN
+            name = f"{peer.name} with {other.manifest.model.name}"
+            self._tell(f"opening {name}", OPEN_S)
+            opening = msgspec.structs.replace(
+                common, bundle=str(options.beside), peer=peer.name, graph=_fp32(other, folder / "other.onnx")
+            )
+            contest.open(opening, name, f"{peer.about}; another network, bundle {other.sha256[:12]}")
 
     def _loads(self, contest: Contest, entries: list[Entry], sampler: Sampler) -> None:
         """Each repeat holds everything once, so that a machine that slows down slows all alike."""
@@ -270,7 +278,9 @@ class Measurement:
 
     def _judged(self, contest: Contest, folder: Path) -> list[Contestant]:
         """Quality last: the session is the one that was timed."""
-        goldens = golden_faces(self.bundle)
+        goldens = {str(self.options.bundle): golden_faces(self.bundle)}
+        if self.other is not None:  # judged by its own pictures
+            goldens[str(self.options.beside)] = golden_faces(self.other)
         contestants = []
         for number, entry in enumerate(contest.entries):
             record = entry.record()
@@ -279,7 +289,9 @@ class Measurement:
                 path = folder / f"faces-{number}.npz"
                 entry.ask(QualityJob(str(path)), Judged)
                 with np.load(path) as faces:
-                    record = msgspec.structs.replace(record, quality=judge(dict(faces), goldens))
+                    record = msgspec.structs.replace(
+                        record, quality=judge(dict(faces), goldens[entry.opening.bundle])
+                    )
             contestants.append(record)
         return contestants
 
@@ -287,7 +299,7 @@ class Measurement:
         """What the whole will take, for the progress; at least."""
         options = self.options
         ways = len(options.backend) * len(options.precision)
-        contestants = ways + len(options.peers)
+        contestants = ways + len(options.peers) + (self.other is not None)
         runs = options.repeats * (contestants + len(options.settings()) - 1) + len(options.scenarios)
         rest = OPEN_S * contestants + SEARCH_S * options.search + contestants + 1.0
         return runs * options.duration + options.soak + rest
@@ -296,6 +308,12 @@ class Measurement:
         """This begins, and takes so long."""
         self._progress(what, min(0.99, self._done / self._whole))
         self._done += seconds
+
+
+def _fp32(bundle: Bundle, path: Path) -> str:
+    """A bundle's FP32 graph as a file of its own."""
+    write_bytes_atomic(path, bundle.read(bundle.manifest.variant("fp32").graph))
+    return str(path)
 
 
 def measure(options: BenchOptions, progress: Progress = lambda what, share: None) -> Report:

@@ -39,6 +39,7 @@ class BenchOptions:
     search: bool = True  # for the highest sustainable rate
     peers: tuple[str, ...] = NAMES
     checkpoint: Path | None = None  # for PyTorch
+    beside: Path | None = None  # another network's bundle, for plain ONNX Runtime
     scenarios: tuple[ScenarioName, ...] = ()
     output: Path | None = None  # folder of the report
     label: str = ""  # what the machine is called in the report

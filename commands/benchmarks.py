@@ -32,6 +32,12 @@ def bench_run(
     checkpoint: Annotated[
         Path | None, typer.Option(help="What the bundle was exported from, for PyTorch as a peer.")
     ] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            help="Bundle of another network, whose FP32 graph takes turns under plain ONNX Runtime."
+        ),
+    ] = None,
     scenario: Annotated[
         str, typer.Option(help="MLPerf LoadGen's: all, none, or some of their names; needs -o.")
     ] = "none",
@@ -73,6 +79,7 @@ def bench_run(
         soak=soak,
         peers=names("peer", peer, NAMES),
         checkpoint=checkpoint,
+        beside=beside,
         scenarios=cast("tuple[ScenarioName, ...]", names("scenario", scenario, SCENARIOS)),
         output=output,
         label=machine_label,

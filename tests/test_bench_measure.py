@@ -44,6 +44,7 @@ from getgan.benchmarks.schema import (
 from getgan.benchmarks.validity import flags, in_words
 from getgan.benchmarks.words import text_of
 from getgan.errors import BundleError, ConfigError, DeviceError, GetganError, UsageError
+from getgan.runtime.bundle import Bundle
 from getgan.runtime.devices import library_version
 
 pytestmark = pytest.mark.skipif(
@@ -116,6 +117,34 @@ def test_repeats_take_turns(measured: tuple[Report, list[tuple[str, float]]]) ->
     ours, theirs = "getgan onnxruntime fp32", "onnxruntime"
     assert order == [(ours, 0), (theirs, 0), (theirs, 1), (ours, 1)]
     assert [run.began for run in base] == sorted(run.began for run in base)
+
+
+def test_another_network_takes_its_turns(tmp_path: Path) -> None:
+    own, other = make_bundle(tmp_path / "own"), make_bundle(tmp_path / "other", seed=7)
+    options = BenchOptions(
+        bundle=own,
+        backend=("onnxruntime",),
+        threads=1,
+        camera=(),
+        duration=0.05,
+        repeats=2,
+        search=False,
+        peers=("onnxruntime",),
+        beside=other,
+    )
+    report = measure(options)
+    larger = f"onnxruntime with {Bundle.open(other).manifest.model.name}"
+    by_name = {each.name: each for each in report.contestants}
+    assert list(by_name) == ["getgan onnxruntime fp32", "onnxruntime", larger]
+    found = by_name[larger]
+    assert found.graph_sha256 != by_name["onnxruntime"].graph_sha256
+    # Judged by its own pictures, and not by the other's.
+    assert found.quality is not None and (found.quality.psnr or 99.0) > 60.0
+    assert "another network, bundle " in found.about
+    assert {ratio.peer for ratio in report.ratios} == {"onnxruntime", larger}
+    assert "--beside other" in report.command and larger in text_of(report)
+    with pytest.raises(BundleError):
+        measure(replace(options, beside=tmp_path / "nowhere"))
 
 
 def test_a_report_names_no_user_no_host_and_no_folder(

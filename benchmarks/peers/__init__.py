@@ -38,8 +38,9 @@ class Absent(DeviceError):
     """This peer does not run here, and this is why."""
 
 
+PLAIN = Peer("onnxruntime", "plain ONNX Runtime: InferenceSession(path)", "plain_onnxruntime")
 PEERS = (
-    Peer("onnxruntime", "plain ONNX Runtime: InferenceSession(path)", "plain_onnxruntime"),
+    PLAIN,
     Peer("openvino", "plain OpenVINO: compile_model(path) with its defaults", "plain_openvino"),
     Peer("torch-eager", "PyTorch eager, the face alone, inference mode", "torch_eager"),
     Peer("torch-compile", "torch.compile with its defaults, the face alone", "torch_compile"),
