@@ -20,10 +20,11 @@ from getgan import __version__
 from getgan.contract import Output
 from getgan.errors import ExportError
 from getgan.export.compare import Expected
-from getgan.export.convert import FP32, FRAMES, TARGETS, Target, convert
+from getgan.export.convert import FP32, FRAMES, TARGETS, Target, convert, more_exact
 from getgan.export.facts import name_of
 from getgan.export.features import with_features
 from getgan.export.folder import check_output, move_into_place, temporary_folder, write_files
+from getgan.export.fp16 import ALL_PARTS
 from getgan.export.gate import Gate
 from getgan.export.graph import OnnxModel
 from getgan.export.guardfiles import FILE, NOT_CALIBRATED, REFUSED, Made, saved_guard
@@ -94,6 +95,8 @@ class ExportReport(msgspec.Struct, frozen=True):
                 f"{variant.name:9s} accepted on {variant.images} images; worst: {psnr}, "
                 f"{figures.max_levels} levels, SSIM {figures.ssim:.5f} ({figures.worst})"
             )
+            if more := [part for part in variant.plan.kept if part not in ALL_PARTS]:
+                lines.append(f"{'':9s} refused until these were in FP32 too: {', '.join(more)}")
         lines += [f"{each.name:9s} refused: {each.reason}" for each in manifest.refused]
         lines.append(f"guard     {self.guard}")
         branch = manifest.export.branch
@@ -194,7 +197,8 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
     for place, target in enumerate(targets):
         progress(f"judging {target.name}", 0.4 + 0.55 * place / len(targets))
         with _timed(seconds, target.name):
-            records[target] = _judged(gate, target, graphs)
+            chosen, record = _best(gate, target, graphs)
+            records[chosen] = record
         if target is FP32 and not records[target].accepted:
             raise ExportError(
                 f"the FP32 graph does not give {reference.about}'s pictures: {records[target].reason}; "
@@ -230,6 +234,18 @@ def _judge(path: Path, options: ExportOptions, progress: Progress, seconds: dict
         no_guard=f"none: {saved}" if isinstance(saved, str) and wanted is None else "",
         warnings=warnings,
     )
+
+
+def _best(gate: Gate, target: Target, graphs: dict[Plan, OnnxModel]) -> tuple[Target, VariantRecord]:
+    """The target as it is, or with more of it in FP32 if only so it is accepted."""
+    record = _judged(gate, target, graphs)
+    if record.accepted or record.backend == NOT_RUN:
+        return target, record
+    for other in more_exact(target):
+        again = _judged(gate, other, graphs)
+        if again.accepted:
+            return other, again
+    return target, record
 
 
 def _judged(gate: Gate, target: Target, graphs: dict[Plan, OnnxModel]) -> VariantRecord:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from getgan.export.fp16 import ALL_PARTS, fp16_from_fp32
 from getgan.export.frames import frames_from_tensors
 from getgan.export.graph import OnnxModel
-from getgan.runtime.manifest import Limits, Plan, Precision
+from getgan.runtime.manifest import Limits, Part, Plan, Precision
 from getgan.runtime.quality import THRESHOLDS
 
 
@@ -29,6 +32,18 @@ HALF = Plan("fp16", kept=ALL_PARTS)
 FP32 = Target("fp32", "fp32", Plan())
 TARGETS = (FP32, Target("fp16", "fp16", HALF), Target("bf16", "bf16", FP32.plan))
 FRAMES = Target("fp16-frames", "fp16", Plan("fp16", kept=ALL_PARTS, frames="uint8"))  # if asked for
+
+
+# What else is kept in FP32 where FP16 was refused: the next of these, until one is accepted.
+RUNGS: tuple[tuple[Part, ...], ...] = (("encoder",), ("encoder", "sums", "last convolution"))
+
+
+def more_exact(target: Target) -> Iterator[Target]:
+    """What to try where an FP16 target was refused: the same variant with more of it in FP32."""
+    if target.plan.convolutions == "fp16":
+        for parts in RUNGS:
+            kept = (*target.plan.kept, *parts)
+            yield replace(target, plan=msgspec.structs.replace(target.plan, kept=kept))
 
 
 def convert(model: OnnxModel, plan: Plan) -> OnnxModel:

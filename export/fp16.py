@@ -83,6 +83,9 @@ def node_precisions(proto: onnx.ModelProto, kept: Sequence[Part] = ALL_PARTS) ->
         full |= _between(nodes, full)
     full |= _way_to_first_convolution(nodes) if "first convolution" in kept else set()
     full |= _way_to_clip(nodes) if "clip" in kept else set()
+    full |= _encoder(nodes) if "encoder" in kept else set()
+    full |= {node.name for node in nodes if node.op_type == "Add"} if "sums" in kept else set()
+    full |= _from_last_convolution(nodes) if "last convolution" in kept else set()
     if "norms" in kept:
         full |= _scale_and_shift(nodes, full, sizes, {tensor.name for tensor in proto.graph.initializer})
     return {node.name: node.name not in full for node in nodes} | guard
@@ -106,6 +109,29 @@ def _way_to_first_convolution(nodes: list[onnx.NodeProto]) -> set[str]:
         if node.op_type == "Conv":
             return found
     return set()
+
+
+def _encoder(nodes: list[onnx.NodeProto]) -> set[str]:
+    """All nodes up to the last convolution with a stride, which is where a ResNet's trunk begins.
+
+    What is rounded there, the norms behind enlarge most. Measured on a trained net with its trunk at H/16,
+    256x256, every value rounded: black and white squares, 58.2 dB and 3 levels off in FP16, 60.7 dB and
+    one level so, for 7 % of the multiplications; scans 65 dB either way, one of them with one value 2 levels
+    off. With sums and last convolution too that was one level, and 66 dB.
+    """
+    strided = [
+        place
+        for place, node in enumerate(nodes)
+        if node.op_type == "Conv"
+        and any(each.name == "strides" and max(each.ints) > 1 for each in node.attribute)
+    ]
+    return {node.name for node in nodes[: strided[-1] + 1]} if strided else set()
+
+
+def _from_last_convolution(nodes: list[onnx.NodeProto]) -> set[str]:
+    """The last convolution and all behind it."""
+    last = max((place for place, node in enumerate(nodes) if node.op_type == "Conv"), default=len(nodes))
+    return {node.name for node in nodes[last:]}
 
 
 def _way_to_clip(nodes: list[onnx.NodeProto]) -> set[str]:

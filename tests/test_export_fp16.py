@@ -13,10 +13,11 @@ from export_helpers import NETS, exported, random_images
 from onnx import TensorProto, helper, numpy_helper
 
 from getgan.errors import ExportError
-from getgan.export.fp16 import fp16_from_fp32, half_from_weight, node_precisions
+from getgan.export.fp16 import ALL_PARTS, fp16_from_fp32, half_from_weight, node_precisions
 from getgan.export.graph import OnnxModel, element_types, initializers
 from getgan.export.grid import NODES
 from getgan.export.steps import StepRunner
+from getgan.runtime.manifest import Part
 
 HALF, FULL, INT64 = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT64
 SIZE: list[str | int | None] = ["batch", 3, 8, 8]
@@ -208,6 +209,46 @@ def test_whole_networks(name: str) -> None:
     reference = StepRunner(model, 1).run(image)["face"]
     assert np.abs(whole - reference).max() < 0.05
     assert np.abs(rounded - reference).max() < 0.05
+
+
+def test_what_else_may_be_kept_in_fp32() -> None:
+    proto = exported("getgan-3x3-resize").proto
+    usual = node_precisions(proto)
+    convolutions = [each.name for each in proto.graph.node if each.op_type == "Conv"]
+    strided = [
+        each.name
+        for each in proto.graph.node
+        if each.op_type == "Conv"
+        and any(a.name == "strides" and list(a.ints) == [2, 2] for a in each.attribute)
+    ]
+    assert len(strided) == 2
+    names = [each.name for each in proto.graph.node]
+
+    def newly(part: Part) -> list[str]:
+        found = node_precisions(proto, (*ALL_PARTS, part))
+        assert all(usual[name] or not found[name] for name in found)  # nothing goes back to FP16
+        return [name for name in names if name in found and usual[name] and not found[name]]
+
+    encoder = newly("encoder")
+    assert encoder[-1] == strided[-1]
+    assert encoder == [name for name in names[: names.index(strided[-1]) + 1] if usual.get(name)]
+    sums = newly("sums")
+    assert sums and {each.op_type for each in proto.graph.node if each.name in sums} == {"Add"}
+    last = newly("last convolution")
+    assert last[0] == convolutions[-1]
+    assert last == [name for name in names[names.index(convolutions[-1]) :] if usual.get(name)]
+    everything = fp16_from_fp32(
+        exported("getgan-3x3-resize"), (*ALL_PARTS, "encoder", "sums", "last convolution")
+    )
+    image = random_images(1, 32, 32).numpy()
+    far, near = (
+        np.abs(
+            StepRunner(graph, 1).run(image)["face"]
+            - StepRunner(exported("getgan-3x3-resize"), 1).run(image)["face"]
+        ).max()
+        for graph in (fp16_from_fp32(exported("getgan-3x3-resize")), everything)
+    )
+    assert near < far
 
 
 def test_conversion_is_deterministic() -> None:
