@@ -11,10 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from getgan.models.getgan import GetGanGenerator
 from getgan.printing import json_text
 from getgan.training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig, load_config
 from getgan.training.evaluation.contestants import resolve_device
 from getgan.training.methods import Method, build_method
+from getgan.training.methods.distil import Distil
+from getgan.training.methods.getgan import getgan_config
 from getgan.training.updates import Numerics
 
 PEER = "cyclegan"
@@ -66,7 +69,7 @@ def compare_iterations(
     """Run every case in turn, `rounds` times after two for warm-up; with a recipe, it and CycleGAN alone.
 
     Of the recipe's TOML only the networks, the losses and the updates count: its case has CycleGAN's size,
-    its batch of 1 and its FP32.
+    its batch of 1 and its FP32. A distillation is given an untrained teacher for half the size.
     """
     place = resolve_device(device)
     torch.set_num_threads(threads or os.cpu_count() or 1)
@@ -76,6 +79,9 @@ def compare_iterations(
         own = load_config(recipe, [f"data.size={size}", "optim.batch=1", "run.precision=fp32"])
         configs[recipe.stem] = own
     methods = {case: build_method(config, numerics) for case, config in configs.items()}
+    for case, method in methods.items():
+        if isinstance(method, Distil):
+            method.learn_from(_teacher(configs[case].model), size // 2)
     draw = torch.Generator().manual_seed(0)
     x, y = (torch.rand(1, 3, size, size, generator=draw).mul(2).sub(1).to(place) for _ in range(2))
     seconds: dict[str, list[float]] = {case: [] for case in methods}
@@ -93,6 +99,12 @@ def _config(case: str, size: int, ngf: int) -> TrainConfig:
     if case == PEER:
         return replace(base, model=replace(base.model, method="cyclegan"))
     return replace(base, optim=OptimConfig(updates="joint" if case.endswith("joint") else "sequential"))
+
+
+def _teacher(model: ModelConfig) -> GetGanGenerator:
+    """An untrained one for half the size: with one level less, if there are more than two."""
+    smaller = model.widths[1:] if len(model.widths) > 2 else model.widths
+    return GetGanGenerator(getgan_config(replace(model, widths=smaller)))
 
 
 def _timed(method: Method, x: Tensor, y: Tensor) -> float:

@@ -169,9 +169,11 @@ def test_bench_train_prints_the_ratio() -> None:
     assert result["ratio_to_cyclegan"]["cyclegan"] == 1.0
 
 
-def test_bench_train_times_a_recipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["getgan", "distil"])
+def test_bench_train_times_a_recipe(method: str, tmp_path: Path) -> None:
     recipe = tmp_path / "own.toml"
-    recipe.write_text("[model]\nwidths = [2, 3]\nndf = 2\n[data]\nsize = 64\n[run]\nprecision = 'bf16'\n")
+    nets = f"[model]\nmethod = '{method}'\nwidths = [2, 3, 4]\nndf = 2\n"
+    recipe.write_text(nets + "[data]\nsize = 64\n[run]\nprecision = 'bf16'\n")
     options = ("--size", "32", "--ngf", "2", "--rounds", "1", "--threads", "1")
     done = getgan("bench", "train", *options, "--recipe", recipe)
     assert done.returncode == 0, done.stderr
