@@ -10,12 +10,13 @@ import pytest
 import torch
 from training_helpers import Stopping, from_folders, noise, same, state_of, train
 
-from getgan.errors import TrainingError
+from getgan.errors import ConfigError, TrainingError
 from getgan.models.checkpoint import load_checkpoint
+from getgan.models.getgan import GetGanOutput
 from getgan.training.config import TrainConfig, config_from_toml_text
 from getgan.training.console import Console
 from getgan.training.loop import Trainer
-from getgan.training.methods.distil import Distil
+from getgan.training.methods.distil import Distil, transplanted
 
 SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
 LARGER = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64")
@@ -63,6 +64,28 @@ def test_it_nears_the_teacher_at_the_teacher_s_size(teacher: Path, tmp_path: Pat
         wanted = generator.translate(torch.nn.functional.avg_pool2d(x, 2))
         found = torch.nn.functional.avg_pool2d(trainer.generator.translate(x), 2)
     assert 10 * float((found - wanted).abs().mean()) <= told[-1]["face"]
+
+
+def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
+    x, face, error = (noise(seed, 4, 3, 16, 16) for seed in (1, 2, 3))
+    gate = torch.full((4, 5, 4, 4), 0.9)  # nobody's is wholly open
+    gate[1, :, :2] = 0.1  # of the second scan the upper half is hidden, of the third the left
+    gate[2, :, :, :2] = 0.1
+    seen, taught = transplanted(x, GetGanOutput(face, error, gate))
+    assert torch.equal(taught.y_star, face)
+    for picture, before in ((seen, x), (taught.y_error, error)):
+        assert torch.equal(picture[1], before[1]) and torch.equal(picture[3], before[3])
+        assert torch.equal(picture[0, :, :5], before[1, :, :5])  # the next one's; its edge is soft
+        assert torch.equal(picture[0, :, 11:], before[0, :, 11:])
+        assert torch.equal(picture[2], before[2])  # of the fourth nothing is hidden
+    assert taught.gate is not None
+    assert float(taught.gate[0, :, :2].max()) == 0.0
+    assert torch.equal(taught.gate[0, :, 2:], gate[0, :, 2:]) and torch.equal(taught.gate[1:], gate[1:])
+
+
+def test_transplanting_wants_a_gate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"loss\.transplant is True; wanted false without a gate"):
+        small(tmp_path, *SAME, "model.gate=none", "loss.transplant=true")
 
 
 def test_only_the_generator_and_its_discriminator_move(teacher: Path, tmp_path: Path) -> None:

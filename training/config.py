@@ -70,7 +70,8 @@ class LossConfig:
     without any.
     clean_x: D_X learns from the scans alone in which W_e calls next to nothing hidden. Otherwise H must draw
     hands, and hides what G has to know between their fingers.
-    transplant: in step 4, G sees x' with what W_e calls hidden in x laid over it, and must still give y.
+    transplant: in step 4, G sees x' with what W_e calls hidden in x laid over it, and must still give y. In a
+    distillation every second scan has what hides the next one laid over it, and the teacher sees it without.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 
@@ -327,6 +328,8 @@ def _check(config: TrainConfig) -> None:
         wanted(not name.startswith("lambda_") or value >= 0, f"loss.{name}", value, "0 or more")
     gated = model.gate != "none" or model.method != "getgan"
     wanted(loss.lambda_gate == 0 or gated, "loss.lambda_gate", loss.lambda_gate, "0 without a gate")
+    ungated = model.method == "distil" and model.gate == "none"
+    wanted(not (loss.transplant and ungated), "loss.transplant", loss.transplant, "false without a gate")
     wanted(optim.pool >= 1 or not loss.clean_x, "optim.pool", optim.pool, "1 or more for loss.clean_x")
     # Measured: with a mean-L1 loss the gradient's std is 1e-6..5e-6 at 256x256, so 1e-5 gives a dead W_e.
     wanted(0 < loss.weight_eps <= 1e-8, "loss.weight_eps", loss.weight_eps, "a number in (0, 1e-8]")
