@@ -34,7 +34,7 @@ def fingerprint(this: Machine, label: str) -> Fingerprint:
     )
 
 
-def settings(options: BenchOptions, ready: Ready, threads: int, size: int) -> Settings:
+def settings(options: BenchOptions, ready: Ready, threads: int, size: int, beside: Bundle | None) -> Settings:
     """As they were in the end; ready: of the first contestant."""
     return Settings(
         device=options.device,
@@ -56,6 +56,7 @@ def settings(options: BenchOptions, ready: Ready, threads: int, size: int) -> Se
         pictures=ready.pictures,
         file_bytes=ready.file_bytes,
         seed=options.seed,
+        beside="" if beside is None else beside.sha256,
     )
 
 

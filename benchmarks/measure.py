@@ -28,7 +28,7 @@ from getgan.benchmarks.jobs import (
     SearchJob,
 )
 from getgan.benchmarks.loadgen import scenario_from_logs
-from getgan.benchmarks.options import BASE, BenchOptions
+from getgan.benchmarks.options import ANOTHER, BASE, BenchOptions
 from getgan.benchmarks.peers import PEERS, PLAIN, TRTEXEC, Absent, Asked
 from getgan.benchmarks.peers.trtexec import run_trtexec
 from getgan.benchmarks.percentiles import percentiles
@@ -122,7 +122,7 @@ class Measurement:
             bundle=artefact(self.bundle),
             machine=fingerprint(self.machine, options.label),
             libraries={library.name: library.version for library in self.machine.libraries},
-            settings=settings(options, main.ready, self.threads, self.size),
+            settings=settings(options, main.ready, self.threads, self.size, self.other),
             load=self.load,
             overhead=overhead,
             sensors=sensors,
@@ -179,7 +179,11 @@ class Measurement:
             opening = msgspec.structs.replace(
                 common, bundle=str(options.beside), peer=peer.name, graph=_fp32(other, folder / "other.onnx")
             )
-            contest.open(opening, name, f"{peer.about}; another network, bundle {other.sha256[:12]}")
+            contest.open(
+                opening,
+                name,
+                f"{peer.about}; {ANOTHER}, bundle {other.sha256[:12]}, judged by its own pictures",
+            )
 
     def _loads(self, contest: Contest, entries: list[Entry], sampler: Sampler) -> None:
         """Each repeat holds everything once, so that a machine that slows down slows all alike."""

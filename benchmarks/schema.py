@@ -312,6 +312,7 @@ class Settings(Record, frozen=True):
     pictures: int
     file_bytes: int  # mean size of a picture's file
     seed: int
+    beside: str = ""  # sha256 of another network's bundle, which took turns
 
 
 class Report(Record, frozen=True, kw_only=True):

@@ -85,7 +85,8 @@ def node_precisions(proto: onnx.ModelProto, kept: Sequence[Part] = ALL_PARTS) ->
     full |= _way_to_clip(nodes) if "clip" in kept else set()
     full |= _encoder(nodes) if "encoder" in kept else set()
     full |= {node.name for node in nodes if node.op_type == "Add"} if "sums" in kept else set()
-    full |= _from_last_convolution(nodes) if "last convolution" in kept else set()
+    if "last convolution" in kept:
+        full |= _from_last_convolution(nodes, [value.name for value in proto.graph.output])
     if "norms" in kept:
         full |= _scale_and_shift(nodes, full, sizes, {tensor.name for tensor in proto.graph.initializer})
     return {node.name: node.name not in full for node in nodes} | guard
@@ -128,10 +129,18 @@ def _encoder(nodes: list[onnx.NodeProto]) -> set[str]:
     return {node.name for node in nodes[: strided[-1] + 1]} if strided else set()
 
 
-def _from_last_convolution(nodes: list[onnx.NodeProto]) -> set[str]:
-    """The last convolution and all behind it."""
-    last = max((place for place, node in enumerate(nodes) if node.op_type == "Conv"), default=len(nodes))
-    return {node.name for node in nodes[last:]}
+def _from_last_convolution(nodes: list[onnx.NodeProto], outputs: Sequence[str]) -> set[str]:
+    """Of every output the convolution that is nearest to it, and all behind that."""
+    makers = {output: node for node in nodes for output in node.output}
+    found: set[str] = set()
+    waiting = list(outputs)
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            if node.op_type not in WEIGHTED:
+                waiting += node.input
+    return found
 
 
 def _way_to_clip(nodes: list[onnx.NodeProto]) -> set[str]:

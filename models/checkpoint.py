@@ -86,30 +86,38 @@ class Checkpoint:
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
     """Write a .safetensors (or .pt / .pth) file atomically; returns its sha256."""
     path = Path(path)
-    document = _json_from_checkpoint(checkpoint)
     try:
-        kind = _kind(path)
-        # What is about to be written goes through the reader's checks: nothing unreadable reaches the disk.
-        _check(_documented(document, checkpoint.state))
-        _check_finite(checkpoint.state)
+        data = _serialised(checkpoint, _kind(path))
     except GetganError as error:
         raise CheckpointError(f"cannot save {path}: {error}") from error
+    write_bytes_atomic(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def bytes_from_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """What `save_checkpoint` writes into a .safetensors file; equal checkpoints give equal bytes."""
+    return _serialised(checkpoint, "safetensors")
+
+
+def _serialised(checkpoint: Checkpoint, kind: str) -> bytes:
+    document = _json_from_checkpoint(checkpoint)
+    # What is about to be written goes through the reader's checks: nothing unreadable reaches the disk.
+    _check(_documented(document, checkpoint.state))
+    _check_finite(checkpoint.state)
     # Clones, because safetensors refuses tensors that share memory or are not contiguous.
     state = {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in checkpoint.state.items()
     }
-    if kind == "safetensors":
-        data = safetensors.torch.save(state, {METADATA_KEY: document})
-        if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
-            wanted = f"at most {MAX_HEADER_BYTES:,} bytes: shorten provenance.config_toml or notes"
-            raise CheckpointError(f"cannot save {path}: metadata is too long; wanted {wanted}")
-    else:
+    if kind != "safetensors":
         buffer = io.BytesIO()
         torch.save({METADATA_KEY: document, "state": state}, buffer)
-        data = buffer.getvalue()
-    write_bytes_atomic(path, data)
-    return hashlib.sha256(data).hexdigest()
+        return buffer.getvalue()
+    data: bytes = safetensors.torch.save(state, {METADATA_KEY: document})
+    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
+        wanted = f"at most {MAX_HEADER_BYTES:,} bytes: shorten provenance.config_toml or notes"
+        raise CheckpointError(f"metadata is too long; wanted {wanted}")
+    return data
 
 
 def load_checkpoint(

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from export_helpers import NETS, exported, random_images
+from export_helpers import NETS, checkpoint_of, exported, random_images
 from onnx import TensorProto, helper, numpy_helper
 
 from getgan.errors import ExportError
@@ -17,6 +17,7 @@ from getgan.export.fp16 import ALL_PARTS, fp16_from_fp32, half_from_weight, node
 from getgan.export.graph import OnnxModel, element_types, initializers
 from getgan.export.grid import NODES
 from getgan.export.steps import StepRunner
+from getgan.export.trace import export_onnx
 from getgan.runtime.manifest import Part
 
 HALF, FULL, INT64 = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT64
@@ -249,6 +250,18 @@ def test_what_else_may_be_kept_in_fp32() -> None:
         for graph in (fp16_from_fp32(exported("getgan-3x3-resize")), everything)
     )
     assert near < far
+
+
+def test_the_last_convolution_is_every_output_s() -> None:
+    checkpoint = checkpoint_of("getgan-1x1")
+    proto = export_onnx(checkpoint, outputs=("face", "occlusion", "error")).proto
+    usual, found = node_precisions(proto), node_precisions(proto, (*ALL_PARTS, "last convolution"))
+    makers = {output: node for node in proto.graph.node for output in node.output}
+    for output in proto.graph.output:
+        node = makers[output.name]
+        while node.op_type != "Conv":
+            node = makers[node.input[0] if node.input[0] in makers else node.input[1]]
+        assert usual[node.name] and not found[node.name], output.name
 
 
 def test_conversion_is_deterministic() -> None:

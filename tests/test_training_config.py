@@ -225,3 +225,12 @@ def test_folders_want_a_root_and_a_load_size_of_the_crop() -> None:
 def test_losses_that_could_not_work_are_refused(overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_config(None, overrides)
+
+
+@pytest.mark.parametrize(("scales", "layers", "size"), [(2, 3, 32), (3, 3, 64), (3, 2, 32)])
+def test_a_picture_too_small_for_the_last_scale_is_said_at_once(scales: int, layers: int, size: int) -> None:
+    nets = [f"model.discriminator_scales={scales}", f"model.discriminator_layers={layers}"]
+    least = 3 * 2**layers * 2 ** (scales - 1)
+    with pytest.raises(ConfigError, match=rf"discriminator_scales .* data\.size={least} or more"):
+        load_config(None, [*nets, f"data.size={size}", "data.load_size=96"])
+    load_config(None, [*nets, "data.size=96", "data.load_size=96"])

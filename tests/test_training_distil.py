@@ -10,13 +10,14 @@ import pytest
 import torch
 from training_helpers import Stopping, from_folders, noise, same, state_of, train
 
-from getgan.errors import ConfigError, TrainingError
-from getgan.models.checkpoint import load_checkpoint
+from getgan.errors import ConfigError, GetganError, OutputError, TrainingError
+from getgan.models.checkpoint import load_checkpoint, save_checkpoint
 from getgan.models.getgan import GetGanOutput
 from getgan.training.config import TrainConfig, config_from_toml_text
 from getgan.training.console import Console
 from getgan.training.loop import Trainer
 from getgan.training.methods.distil import Distil, transplanted
+from getgan.training.teacher import Teacher
 
 SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
 LARGER = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64")
@@ -92,15 +93,11 @@ def test_only_the_generator_and_its_discriminator_move(teacher: Path, tmp_path: 
     trainer = started(tmp_path, teacher, *LARGER)
     assert isinstance(trainer.method, Distil)
     assert set(trainer.method.nets) == {"forward", "disc_y"}
-    taught = trainer.method._teacher
-    assert taught is not None
-    before = {key: value.clone() for key, value in taught.state_dict().items()}
     moved = {
         name: {key: value.clone() for key, value in net.state_dict().items()}
         for name, net in trainer.method.nets.items()
     }
     trainer.method.iterate(noise(1, 1, 3, 64, 64), noise(2, 1, 3, 64, 64))
-    assert all(torch.equal(value, before[key]) for key, value in taught.state_dict().items())
     for name, net in trainer.method.nets.items():
         assert any(not torch.equal(value, moved[name][key]) for key, value in net.state_dict().items())
 
@@ -113,7 +110,8 @@ def test_run_says_who_taught_it_and_writes_no_reverse(teacher: Path, tmp_path: P
     assert checkpoint.arch == "getgan"
     assert f"taught by sha256 {wanted}" in checkpoint.provenance.notes
     assert config_from_toml_text(checkpoint.provenance.config_toml).model.method == "distil"
-    assert (folder / "teacher.safetensors").read_bytes() == teacher.read_bytes()
+    kept = load_checkpoint(folder / "teacher.safetensors").state
+    assert all(torch.equal(value, kept[key]) for key, value in load_checkpoint(teacher).state.items())
     assert not list(folder.glob("*.reverse.safetensors"))
     assert list((folder / "samples").iterdir())
 
@@ -132,19 +130,52 @@ def test_resumed_run_is_the_run_that_was_not_stopped(teacher: Path, tmp_path: Pa
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
-@pytest.mark.parametrize("what", ["missing", "other"])
-def test_run_goes_on_with_its_own_teacher_alone(what: str, teacher: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    started(folder, teacher, *LARGER, "optim.iterations=2").run()
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_run_goes_on_with_its_own_teacher_alone(suffix: str, teacher: Path, tmp_path: Path) -> None:
+    own = tmp_path / f"own{suffix}"
+    save_checkpoint(load_checkpoint(teacher), own)
+    other = trained(tmp_path / "second", "run.seed=5")
+    folder, options = tmp_path / "run", (*LARGER, "optim.iterations=2")
+    started(folder, own, *options).run()
     kept = folder / "teacher.safetensors"
-    if what == "missing":
-        kept.unlink()
-        said = r"has no teacher\.safetensors any more"
-    else:
-        shutil.copy(trained(tmp_path / "second", "run.seed=5"), kept)
-        said = r"is not the teacher that this run began with"
-    with pytest.raises(TrainingError, match=said):
-        started(folder, None, *LARGER, "optim.iterations=2", resume=True)
+    before = kept.read_bytes()
+    started(folder, None, *options, resume=True)
+    for wrong in (other, tmp_path / "nowhere.safetensors"):
+        with pytest.raises(GetganError, match=r"not the teacher that this run began with|no such file"):
+            started(folder, None, *options, teacher=wrong, resume=True)
+    shutil.copy(other, kept)
+    with pytest.raises(TrainingError, match="is not the teacher that this run began with"):
+        started(folder, None, *options, resume=True)
+    kept.unlink()
+    with pytest.raises(TrainingError, match=r"has no teacher\.safetensors any more; name .* with --teacher"):
+        started(folder, None, *options, resume=True)
+    started(folder, None, *options, teacher=own, resume=True).run()
+    assert kept.read_bytes() == before
+
+
+def test_state_comes_before_the_teacher(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in a folder without a state is another's: a full disk must not leave a run like that."""
+
+    def full_disk(self: Teacher, folder: Path) -> None:
+        raise OutputError("no space left")
+
+    folder = tmp_path / "run"
+    monkeypatch.setattr(Teacher, "keep", full_disk)
+    with pytest.raises(OutputError):
+        started(folder, teacher, *LARGER).run()
+    monkeypatch.undo()
+    assert (folder / "run.state.pt").exists() and not (folder / "teacher.safetensors").exists()
+    started(folder, None, *LARGER, teacher=teacher, resume=True).run()
+    assert (folder / "last.safetensors").exists() and (folder / "teacher.safetensors").exists()
+
+
+def test_a_teacher_says_for_which_size_it_is(teacher: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.pth"
+    torch.save(dict(load_checkpoint(teacher).state), bare)
+    with pytest.raises(TrainingError, match="does not say for which size of picture it was trained"):
+        started(tmp_path / "run", teacher, *LARGER, "data.size=256", "data.load_size=256", teacher=bare)
 
 
 def test_a_teacher_of_the_same_name_stays(teacher: Path, tmp_path: Path) -> None:

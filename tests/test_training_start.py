@@ -111,6 +111,16 @@ def test_a_third_scale_sees_what_the_second_saw_before(source: Path, tmp_path: P
                 assert torch.equal(after[f"{scale}.{key}"], before[f"{of}.{key}"]), (scale, key)
 
 
+def test_a_run_of_four_times_the_size_shifts_the_scales_twice(source: Path, tmp_path: Path) -> None:
+    small = started(tmp_path / "small", source, "model.discriminator_scales=2")
+    small.run()
+    options = ("model.discriminator_scales=3", "data.size=128", "data.load_size=128")
+    grown = started(tmp_path / "grown", tmp_path / "small/last.safetensors", *options)
+    before, after = (run.method.nets["disc_y"].state_dict() for run in (small, grown))
+    for scale in ("fine", "coarse", "whole"):
+        assert torch.equal(after[f"{scale}.model.2.weight"], before["fine.model.2.weight"]), scale
+
+
 @pytest.mark.parametrize("what", ["missing", "other", "damaged", "thinner"])
 def test_discriminators_that_are_not_this_run_s_stay_fresh(what: str, source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "source"

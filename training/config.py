@@ -77,7 +77,7 @@ class LossConfig:
 
     lambda_rec: float = 10.0
     lambda_idt: float = 5.0
-    lambda_error: float = 10.0
+    lambda_error: float = 10.0  # a distillation takes a tenth of it
     weight: Literal["sigmoid", "rescaled"] = "rescaled"
     weight_eps: float = 1e-8
     weight_error: Literal["l1", "l2"] = "l1"
@@ -316,6 +316,14 @@ def _check(config: TrainConfig) -> None:
     )
     scales = model.discriminator_scales
     wanted(scales in (1, 2, 3), "model.discriminator_scales", scales, "1, 2 or 3")
+    # As PatchGan.min_size, of the last scale; U-GAT-IT has discriminators of its own.
+    least = 3 * 2 ** (model.discriminator_layers + scales - 1)
+    wanted(
+        data.size >= least or scales == 1 or model.method == "ugatit",
+        "model.discriminator_scales",
+        scales,
+        f"fewer, or data.size={least} or more",
+    )
     wanted(data.count >= 0, "data.count", data.count, "0 (endless) or more")
     wanted(data.first >= 0, "data.first", data.first, "0 or more")
     wanted(0 <= data.occlusion <= 1, "data.occlusion", data.occlusion, "a share from 0 to 1")

@@ -24,6 +24,7 @@ class Console:
         self._every = 0.5 if self._terminal else every_seconds
         self._total = self._first = 0
         self._started = self._shown = 0.0
+        self._advice = 'loss.weight = "rescaled", a larger loss.lambda_keep,'
         self._losses: dict[str, float] = {}
         self._reading: Reading | None = None
 
@@ -32,6 +33,8 @@ class Console:
     ) -> None:
         """Say what runs where."""
         self._total, self._first = config.optim.iterations, progress.iteration
+        if config.model.method == "distil":
+            self._advice = "another teacher, a larger loss.lambda_teacher,"
         self._started = self._shown = time.monotonic()
         threads_text = f", {threads} CPU thread{'s' if threads != 1 else ''}" if device.type == "cpu" else ""
         self._print(
@@ -71,7 +74,7 @@ class Console:
         message = (
             f"warning: collapse at iteration {iteration:,}: outputs differ {reading.dependence:.2f} times "
             f"as much as real photos do, so every input gets nearly the same face. {kept}. "
-            'Try loss.weight = "rescaled", a larger loss.lambda_keep, or a smaller optim.lr.'
+            f"Try {self._advice} or a smaller optim.lr."
         )
         print(f"\n{message}" if self._terminal else message, file=sys.stderr, flush=True)
 

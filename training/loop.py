@@ -312,13 +312,14 @@ class Trainer:
         if self.rank == 0:
             kept = log_up_to(self.folder, self.progress.iteration) if self._resumed else []
             self._make(self.folder)
-        if self.rank == 0 and self._teacher is not None and not self._resumed:
-            self._teacher.keep(self.folder)
         if not self._resumed:
             # Every rank waits here for the others: by now all have looked into the folder as it was.
             self._save_state()
         if self.rank != 0:
             return
+        if self._teacher is not None:
+            self._teacher.keep(self.folder)
+            self._teacher = None  # its network stays; the bytes need not
         self._make(self.folder / SAMPLES)
         write_bytes_atomic(self.folder / CONFIG, config_to_toml_text(self.config).encode())
         write_bytes_atomic(self.folder / LOG, "".join(f"{line}\n" for line in kept).encode())

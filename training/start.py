@@ -66,17 +66,18 @@ def _take_discriminators(method: Method, path: Path, size: int) -> str:
         return f"discriminators fresh: no {STATE} beside the checkpoint"
     try:
         document = read_state(state)
-        grown = size > config_from_toml_text(document["config"]).data.size
+        grown = size // config_from_toml_text(document["config"]).data.size
     except GetganError:
         return f"discriminators fresh: {STATE} cannot be read as a training state of this version"
     kept = document["nets"]
     if not _same(document.get("ema") or kept.get("forward"), load_checkpoint(path).state):
         return f"discriminators fresh: {STATE} beside {path.name} is of another iteration or run"
+    doublings = max(0, grown.bit_length() - 1)
     taken = []
     for name in (name for name in DISCRIMINATORS if name in method.nets):
         source = _scales(kept.get(name))
         for scale, own in _scales(method.nets[name].state_dict()).items():
-            before = SCALES[max(0, SCALES.index(scale) - 1)] if grown else scale
+            before = SCALES[max(0, SCALES.index(scale) - doublings)]
             other = source.get(before, {})
             if _shapes(own) == _shapes(other):
                 _copy(other, own)

@@ -34,7 +34,8 @@ class Progress:
     looks: int = 0  # of the watch for collapse
     collapsed: bool = False  # at the last of them
     started_from: str = ""  # what the first weights were taken from; "" = freshly drawn
-    teacher: str = ""  # sha256 of a distillation's
+    teacher: str = ""  # sha256 of a distillation's file
+    teacher_kept: str = ""  # and of what the folder keeps of it
 
 
 def save_state(path: Path, method: Method, ema: nn.Module | None, progress: Progress, config: str) -> None:

@@ -55,7 +55,7 @@ def _without_tf32() -> AbstractContextManager[None]:
     return flags
 
 
-def without_autocast_cache(device: torch.device) -> AbstractContextManager[object]:
+def _without_autocast_cache(device: torch.device) -> AbstractContextManager[object]:
     """Autocast as it is, but weights that are rounded here are not kept.
 
     Some versions of PyTorch would use them again, cut from the graph, where gradients are wanted.
@@ -124,7 +124,7 @@ def residual_weight(
     W_e = 2 sigmoid(weight_gain z) - 1.
     """
     with torch.no_grad():
-        with without_autocast_cache(x.device):
+        with _without_autocast_cache(x.device):
             explained = reverse(y_star.detach()).float()
         with torch.autocast(x.device.type, enabled=False):
             error = unlike(x, explained, loss).mean(dim=1, keepdim=True)

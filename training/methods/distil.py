@@ -14,7 +14,6 @@ from getgan.training.methods.getgan import getgan_config
 from getgan.training.methods.parts import detached, patchgan, pools, prepare
 from getgan.training.steps import Losses, gan, l1
 from getgan.training.updates import Numerics, Updates
-from getgan.training.weight import without_autocast_cache
 
 # Values of 1 - s: what is laid over another scan not at all, and wholly. Fingers have 0.3 to 0.6, noses 0.2.
 COVERED_FROM, COVERED_TO = 0.25, 0.5
@@ -70,7 +69,7 @@ class Distil:
             losses = {
                 "gan_y": loss.lambda_gan * gan(self._disc_y(out.y_star), 1.0),
                 "face": loss.lambda_teacher * l1(self._reduced(out.y_star), taught.y_star),
-                "error": loss.lambda_error / 10 * l1(self._reduced(out.y_error), taught.y_error),
+                "error": 0.1 * loss.lambda_error * l1(self._reduced(out.y_error), taught.y_error),
             }
             if out.gate is not None and taught.gate is not None:
                 losses["gate"] = loss.lambda_teacher * l1(_shut(out.gate, taught.gate), _shut(taught.gate))
@@ -83,7 +82,7 @@ class Distil:
     def _taught(self, x: Tensor) -> GetGanOutput:
         if self._teacher is None:
             raise TrainingError("a run of method distil has no teacher; name one with --start-from")
-        with torch.no_grad(), without_autocast_cache(x.device):
+        with torch.no_grad():
             answer: GetGanOutput = self._teacher(self._reduced(x))
         return answer
 
