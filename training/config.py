@@ -135,7 +135,6 @@ class RunConfig:
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # step 2 is FP32 always
     threads: int = 0  # CPU threads; 0 = all cores
-    workers: int = 0  # processes that read or render pictures ahead; 0 = none, the run does it itself
     log_every: int = 50
     sample_every: int = 1000
     checkpoint_every: int = 1000
@@ -352,6 +351,5 @@ def _check(config: TrainConfig) -> None:
     wanted(run.probe_images >= 2, "run.probe_images", run.probe_images, "2 or more")
     wanted(run.seed >= 0, "run.seed", run.seed, "0 or more")
     wanted(run.threads >= 0, "run.threads", run.threads, "0 (all) or more")
-    wanted(0 <= run.workers <= 256, "run.workers", run.workers, "0 (none) to 256")
     if model.method == "ugatit" and not model.ugatit_light:
         wanted(data.size % 4 == 0, "data.size", data.size, "a multiple of 4")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +15,10 @@ from torch import Tensor
 from getgan.errors import DataError
 from getgan.models.tensors import tensor_from_images
 from getgan.runtime.images import list_images, read_image
-from getgan.training.ahead import Ahead, Kept, Picture, Prepared
 from getgan.training.config import DataConfig
 from getgan.training.faces import SceneConfig, render_photo, render_ultrasound, seed_of
+
+Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 
 
 class Domain(Protocol):
@@ -43,19 +44,19 @@ class Faces:
 
     def picture(self, index: int) -> Picture:
         """(size, size, 3) uint8 RGB."""
-        return _kept_face(self, index) if self.count else self.rendered(index)
-
-    def rendered(self, index: int) -> Picture:
-        """The same, rendered anew."""
         seed = seed_of(self.domain, self.split, self.first + index)
-        if self.domain == "photo":
-            return render_photo(self.scene, seed).image
-        return render_ultrasound(self.scene, seed).ultrasound
+        return (
+            _kept_face(self.scene, self.domain, seed) if self.count else _face(self.scene, self.domain, seed)
+        )
 
 
-@cache
-def _kept_face(faces: Faces, index: int) -> Picture:
-    return faces.rendered(index)
+def _face(scene: SceneConfig, domain: str, seed: int) -> Picture:
+    if domain == "photo":
+        return render_photo(scene, seed).image
+    return render_ultrasound(scene, seed).ultrasound
+
+
+_kept_face = lru_cache(maxsize=None)(_face)
 
 
 @dataclass(frozen=True)
@@ -113,40 +114,20 @@ class Batches:
     """
 
     def __init__(
-        self,
-        data: DataConfig,
-        domains: tuple[Domain, Domain],
-        batch: int,
-        seed: int,
-        rank: int,
-        world: int,
-        workers: int = 0,
+        self, data: DataConfig, domains: tuple[Domain, Domain], batch: int, seed: int, rank: int, world: int
     ) -> None:
         self._data, self._domains, self._batch = data, domains, batch
         self._seed, self._rank, self._world = seed, rank, world
-        self._ahead = Ahead(self._prepared, workers) if workers else None
-        self._kept = {
-            which: Kept(domain.count, data.size)
-            for which, domain in enumerate(domains)
-            if workers and isinstance(domain, Faces) and domain.count
-        }
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """(x, y_real), each (N, 3, size, size) float32 RGB in [-1, 1]."""
-        made = self._prepared(iteration) if self._ahead is None else self._ahead.batch(iteration)
-        x, y = map(tensor_from_images, made)
-        return x, y
-
-    def close(self) -> None:
-        """End the processes that prepare pictures, if there are any."""
-        if self._ahead is not None:
-            self._ahead.close()
-
-    def _prepared(self, iteration: int) -> Prepared:
-        return tuple(
-            np.stack([self._image(domain, which, iteration, n) for n in range(self._batch)])
+        x, y = (
+            tensor_from_images(
+                np.stack([self._image(domain, which, iteration, n) for n in range(self._batch)])
+            )
             for which, domain in enumerate(self._domains)
         )
+        return x, y
 
     def _image(self, domain: Domain, which: int, iteration: int, n: int) -> Picture:
         serial = (iteration * self._world + self._rank) * self._batch + n  # of this picture in the whole run
@@ -155,8 +136,6 @@ class Batches:
             epoch, place = divmod(serial, domain.count)
             index = int(_order(self._seed, which, epoch, domain.count)[place])
         rng = np.random.default_rng((self._seed, which, serial))
-        if which in self._kept and isinstance(domain, Faces):
-            return augment(self._kept[which].picture(index, domain.rendered), self._data, rng)
         return augment(domain.picture(index), self._data, rng)
 
 

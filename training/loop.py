@@ -116,13 +116,7 @@ class Trainer:
             refuse_foreign_files(folder)
         domains = open_domains(config.data)
         self.batches = Batches(
-            config.data,
-            domains,
-            config.optim.batch,
-            config.run.seed,
-            self.rank,
-            self.world,
-            config.run.workers,
+            config.data, domains, config.optim.batch, config.run.seed, self.rank, self.world
         )
         self.watch = Watch(config.data, domains, config.run.probe_images)
         self.method: Method = build_method(config, self.numerics)
@@ -150,7 +144,6 @@ class Trainer:
                 self._iterate()
         finally:
             self.console.stop()
-            self.batches.close()
             if dist.is_initialized():
                 dist.destroy_process_group()
         return self.progress
