@@ -50,7 +50,8 @@ def train(
     if resume and config is None:
         if not own.exists():
             raise TrainingError(
-                f"no run to go on with in {output}: no {CONFIG} there; name its folder with -o"
+                f"no run to go on with in {output}: no {CONFIG} there; name its folder with -o, "
+                "or, if it was stopped before it began, the TOML that it was given"
             )
         config = own
     options = load_config(config, folders + (override or []))

@@ -65,6 +65,8 @@ def open_weights(path: Path) -> Iterator[WeightFile]:
         raise CheckpointError("found a folder; wanted a .safetensors, .pt or .pth file" + _beside(path))
     if not path.exists():
         raise CheckpointError("no such file; wanted a checkpoint" + _beside(path.parent))
+    if not path.is_file():  # a pipe would keep the reader waiting
+        raise CheckpointError("found no regular file; wanted a checkpoint" + _beside(path.parent))
     try:
         with open(path, "rb") as file:
             before = os.fstat(file.fileno())

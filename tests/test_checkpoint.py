@@ -622,3 +622,10 @@ def test_file_is_hashed_as_read(tmp_path: Path) -> None:
     data[-1] ^= 1  # one bit of the last weight
     path.write_bytes(data)
     assert load_checkpoint(path).sha256 != before
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.safetensors"
+    os.mkfifo(path)  # a reader would wait for a writer
+    with pytest.raises(CheckpointError, match="found no regular file; wanted a checkpoint"):
+        load_checkpoint(path)

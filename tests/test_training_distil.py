@@ -86,7 +86,9 @@ def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
 
 def test_transplanting_wants_a_gate(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"loss\.transplant is True; wanted false without a gate"):
-        small(tmp_path, *SAME, "model.gate=none", "loss.transplant=true")
+        small(tmp_path, *SAME, "optim.batch=2", "model.gate=none", "loss.transplant=true")
+    with pytest.raises(ConfigError, match=r"optim\.batch is 1; wanted 2 or more for loss\.transplant"):
+        small(tmp_path, *SAME, "loss.transplant=true")
 
 
 def test_only_the_generator_and_its_discriminator_move(teacher: Path, tmp_path: Path) -> None:
@@ -146,6 +148,10 @@ def test_run_goes_on_with_its_own_teacher_alone(suffix: str, teacher: Path, tmp_
     shutil.copy(other, kept)
     with pytest.raises(TrainingError, match="is not the teacher that this run began with"):
         started(folder, None, *options, resume=True)
+    kept.unlink()
+    within = shutil.copy(own, folder / f"mine{suffix}")
+    started(folder, None, *options, teacher=Path(within), resume=True).run()
+    assert kept.read_bytes() == before
     kept.unlink()
     with pytest.raises(TrainingError, match=r"has no teacher\.safetensors any more; name .* with --teacher"):
         started(folder, None, *options, resume=True)

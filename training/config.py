@@ -338,6 +338,8 @@ def _check(config: TrainConfig) -> None:
     wanted(loss.lambda_gate == 0 or gated, "loss.lambda_gate", loss.lambda_gate, "0 without a gate")
     ungated = model.method == "distil" and model.gate == "none"
     wanted(not (loss.transplant and ungated), "loss.transplant", loss.transplant, "false without a gate")
+    alone = model.method == "distil" and optim.batch < 2  # a scan has no next one in its batch
+    wanted(not (loss.transplant and alone), "optim.batch", optim.batch, "2 or more for loss.transplant")
     wanted(optim.pool >= 1 or not loss.clean_x, "optim.pool", optim.pool, "1 or more for loss.clean_x")
     # Measured: with a mean-L1 loss the gradient's std is 1e-6..5e-6 at 256x256, so 1e-5 gives a dead W_e.
     wanted(0 < loss.weight_eps <= 1e-8, "loss.weight_eps", loss.weight_eps, "a number in (0, 1e-8]")

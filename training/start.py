@@ -92,7 +92,16 @@ def _copy(source: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
 
 
 def _shapes(state: Mapping[str, object]) -> dict[str, object]:
-    return {key: getattr(value, "shape", None) for key, value in state.items()}
+    """None for what cannot be copied from or to: no dense floating-point tensor."""
+    return {
+        key: value.shape
+        if isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type != "meta"
+        and not value.is_complex()
+        else None
+        for key, value in state.items()
+    }
 
 
 def _same(one: object, other: Mapping[str, Tensor]) -> bool:

@@ -64,7 +64,7 @@ def teacher_of(
         )
     method.learn_from(checkpoint.generator(), checkpoint.contract.size)
     if resumed:
-        return Teacher(bytes_from_checkpoint(checkpoint)) if path.parent != folder else None
+        return Teacher(bytes_from_checkpoint(checkpoint)) if path != folder / TEACHER else None
     data = bytes_from_checkpoint(checkpoint)
     progress.teacher, progress.teacher_kept = checkpoint.sha256 or "", hashlib.sha256(data).hexdigest()
     return Teacher(data)
