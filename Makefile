@@ -4,13 +4,13 @@ PYTHON      ?=
 VENV        := .venv
 BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.ready
-CHECKPOINT  ?= examples/getgan-64.safetensors
+CHECKPOINT  ?= examples/getgan-256.safetensors
 CHECKPOINTS ?= getgan=examples/getgan-64.safetensors cyclegan=examples/cyclegan-64.safetensors
 TESTS       ?= tests
 MINUTES     ?= 30
 FUZZ        := $(abspath build/fuzz)
 BENCH       := build/bench
-SMALL_RATES ?= 10,40,80,120
+SMALL_RATES ?= 5,15,30,45
 LARGE_RATES ?= 2,5,8
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -51,8 +51,9 @@ fuzz: $(STAMP) ## throw damaged files at every parser for MINUTES=30; the one th
 	echo "==> pytest, $$targets tests of $$each s for each target (an input may cost 500 MB and 5 s)"; \
 	TMPDIR=$(FUZZ) FUZZ_SECONDS=$$each $(BIN)/pytest -x -q tests/test_fuzz_*.py
 
-bundle: $(STAMP) ## make the bundle in examples/ anew from its checkpoint
-	@$(BIN)/getgan export examples/getgan-64.safetensors -o examples/getgan-64.getgan --occlusion --overwrite
+bundle: $(STAMP) ## make the bundles in examples/ anew from their checkpoints
+	@for name in getgan-64 getgan-256; do \
+		$(BIN)/getgan export examples/$$name.safetensors -o examples/$$name.getgan --occlusion --overwrite || exit 1; done
 
 # The rates are those of two cores: some that they keep up with, and some that they do not.
 bench: $(STAMP) ## measure the shipped bundle and a large network beside all peers, write docs/benchmarks.md (ten minutes)
@@ -61,13 +62,14 @@ bench: $(STAMP) ## measure the shipped bundle and a large network beside all pee
 	@echo "==> an untrained network of ResNet-9's size, exported with its gate"
 	@$(BIN)/python -m getgan.benchmarks.untrained $(BENCH)/ngf64.safetensors --ngf 64 --size 256
 	@$(BIN)/getgan export $(BENCH)/ngf64.safetensors -o $(BENCH)/ngf64.getgan --overwrite
-	@echo "==> getgan bench examples/getgan-64.getgan"
-	@$(BIN)/getgan bench examples/getgan-64.getgan --precision auto,fp32 --checkpoint examples/getgan-64.safetensors \
-		--concurrency 1,2,4 --batch 1,2,4 --rate $(SMALL_RATES) --duration 2 -o $(BENCH)/getgan-64 >$(BENCH)/getgan-64.txt
+	@echo "==> getgan bench examples/getgan-256.getgan, and the large network under plain ONNX Runtime in the same run"
+	@$(BIN)/getgan bench examples/getgan-256.getgan --precision auto,fp32 --checkpoint examples/getgan-256.safetensors \
+		--beside $(BENCH)/ngf64.getgan --concurrency 1,2,4 --batch 1,2,4 --rate $(SMALL_RATES) --duration 3 \
+		-o $(BENCH)/getgan-256 >$(BENCH)/getgan-256.txt
 	@echo "==> getgan bench $(BENCH)/ngf64.getgan"
 	@$(BIN)/getgan bench $(BENCH)/ngf64.getgan --precision auto,fp32 --checkpoint $(BENCH)/ngf64.safetensors \
 		--concurrency 1,2 --batch 1,2 --rate $(LARGE_RATES) --camera 30 --duration 3 -o $(BENCH)/ngf64 >$(BENCH)/ngf64.txt
-	@$(BIN)/python -m getgan.benchmarks.docspage docs $(BENCH)/getgan-64 $(BENCH)/ngf64
+	@$(BIN)/python -m getgan.benchmarks.docspage docs $(BENCH)/getgan-256 $(BENCH)/ngf64
 
 matrix: $(STAMP) ## the runtime's tests from the built wheel, on Python 3.10 and 3.12 (ten minutes)
 	@$(BIN)/nox || { echo "Was an interpreter not found? Put it on PATH: PATH=/path/to/python3.10/bin:\$$PATH make matrix" >&2; exit 1; }

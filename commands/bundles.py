@@ -155,7 +155,7 @@ def verify(
 
 def demo(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint file.")] = Path(
-        "examples/getgan-64.safetensors"
+        "examples/getgan-256.safetensors"
     ),
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything.")] = Path(
         "build/demo"
