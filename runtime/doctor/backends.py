@@ -136,7 +136,7 @@ def _pictures(
             kind = "no picture" if verdict is None else verdict.kind
             found = f"the guard takes {record.refused}, which it must refuse, for {kind}"
             return Check(name, "fault", found, f"getgan verify {bundle.path}")
-        found += f"; the guard refuses its picture (score {verdict.score:.1f})"
+        found += f"; the guard refuses a picture without a face, as it must (score {verdict.score:.1f})"
     return Check(name, "ok", found)
 
 
