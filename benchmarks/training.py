@@ -76,7 +76,10 @@ def compare_iterations(
     numerics = Numerics(place)
     configs = {case: _config(case, size, ngf) for case in (CASES if recipe is None else (PEER,))}
     if recipe is not None:
-        own = load_config(recipe, [f"data.size={size}", "optim.batch=1", "run.precision=fp32"])
+        alike = [f"data.size={size}", "optim.batch=1", "run.precision=fp32"]
+        if load_config(recipe).model.method == "distil":
+            alike.append("loss.transplant=false")  # takes two scans, and next to no time
+        own = load_config(recipe, alike)
         configs[recipe.stem] = own
     methods = {case: build_method(config, numerics) for case, config in configs.items()}
     for case, method in methods.items():

@@ -173,6 +173,7 @@ def test_bench_train_prints_the_ratio() -> None:
 def test_bench_train_times_a_recipe(method: str, tmp_path: Path) -> None:
     recipe = tmp_path / "own.toml"
     nets = f"[model]\nmethod = '{method}'\nwidths = [2, 3, 4]\nndf = 2\n"
+    nets += "[loss]\ntransplant = true\n[optim]\nbatch = 2\n"
     recipe.write_text(nets + "[data]\nsize = 64\n[run]\nprecision = 'bf16'\n")
     options = ("--size", "32", "--ngf", "2", "--rounds", "1", "--threads", "1")
     done = getgan("bench", "train", *options, "--recipe", recipe)
