@@ -28,7 +28,7 @@ from getgan.benchmarks.jobs import (
     SearchJob,
 )
 from getgan.benchmarks.loadgen import scenario_from_logs
-from getgan.benchmarks.options import ANOTHER, BASE, BenchOptions
+from getgan.benchmarks.options import BASE, BenchOptions
 from getgan.benchmarks.peers import PEERS, PLAIN, TRTEXEC, Absent, Asked
 from getgan.benchmarks.peers.trtexec import run_trtexec
 from getgan.benchmarks.percentiles import percentiles
@@ -179,11 +179,8 @@ class Measurement:
             opening = msgspec.structs.replace(
                 common, bundle=str(options.beside), peer=peer.name, graph=_fp32(other, folder / "other.onnx")
             )
-            contest.open(
-                opening,
-                name,
-                f"{peer.about}; {ANOTHER}, bundle {other.sha256[:12]}, judged by its own pictures",
-            )
+            about = f"{peer.about}; another network, bundle {other.sha256[:12]}, judged by its own pictures"
+            contest.open(opening, name, about)
 
     def _loads(self, contest: Contest, entries: list[Entry], sampler: Sampler) -> None:
         """Each repeat holds everything once, so that a machine that slows down slows all alike."""
@@ -287,7 +284,8 @@ class Measurement:
             goldens[str(self.options.beside)] = golden_faces(self.other)
         contestants = []
         for number, entry in enumerate(contest.entries):
-            record = entry.record()
+            another = entry.opening.bundle != str(self.options.bundle)
+            record = msgspec.structs.replace(entry.record(), another=another)
             if entry.running:
                 self._tell(f"{entry.name}: quality", 1.0)
                 path = folder / f"faces-{number}.npz"

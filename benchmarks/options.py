@@ -13,7 +13,6 @@ from getgan.benchmarks.schema import ScenarioName, Setting
 from getgan.errors import ConfigError, UsageError
 from getgan.runtime.session import MAX_THREADS
 
-ANOTHER = "another network"  # in a contestant's words: its pictures are compared with its own
 MAX_HZ = 10_000.0
 MAX_COUNT = 256  # of callers, and of pictures in a query
 

@@ -186,6 +186,7 @@ class Contestant(Record, frozen=True):
     first_seconds: float | None = None  # its first query
     peak_mb: float | None = None  # host memory of its process, 10^6 bytes
     quality: Quality | None = None
+    another: bool = False  # it runs another network, and its pictures are compared with that one's own
     unavailable: str = ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from getgan.benchmarks.options import ANOTHER, BASE
+from getgan.benchmarks.options import BASE
 from getgan.benchmarks.percentiles import WANTED
 from getgan.benchmarks.schema import (
     STAGES,
@@ -57,7 +57,7 @@ def peer_words(report: Report, ratio: Ratio) -> str:
     """onnxruntime (fp32, 98.1 dB)."""
     peer = _contestant(report, ratio.peer)
     alone = "" if ratio.what == "file to file" else ", the network and its copies alone"
-    quality = f", {ANOTHER}" if ANOTHER in peer.about else _psnr(peer)
+    quality = ", another network" if peer.another else _psnr(peer)
     return f"{peer.name} ({peer.precision}{quality}{alone})"
 
 

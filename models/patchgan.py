@@ -27,6 +27,11 @@ class PatchGanConfig:
         check_config(self, ("in_channels", "ndf", "layers"), {"norm": ("instance", "batch", "none")})
 
 
+def smallest_side(layers: int, scales: int = 1) -> int:
+    """Of a picture: the two stride-1 layers each take one off H / 2**layers, each further scale halves it."""
+    return int(3 * 2 ** (layers + scales - 1))
+
+
 class PatchGan(nn.Module):
     """A map of real (1) / fake (0) scores without a sigmoid, as least squares wants it."""
 
@@ -52,8 +57,8 @@ class PatchGan(nn.Module):
 
     @property
     def min_size(self) -> int:
-        """Smallest legal height and width: the two stride-1 layers each take one off H / 2**layers."""
-        return 3 * int(2**self.config.layers)
+        """Smallest legal height and width."""
+        return smallest_side(self.config.layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) float RGB in [-1, 1] -> scores (N, 1, H/8 - 2, W/8 - 2) for three layers."""
@@ -81,8 +86,7 @@ class ScaledPatchGan(nn.Module):
     @property
     def min_size(self) -> int:
         """Smallest legal height and width: the last scale's, which sees a half or a quarter."""
-        nets = self._nets
-        return nets[-1].min_size << (len(nets) - 1)
+        return smallest_side(self._nets[0].config.layers, len(self._nets))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) float RGB in [-1, 1] -> scores (N, scales, h, w), all enlarged to weigh as much."""

@@ -141,6 +141,7 @@ def test_another_network_takes_its_turns(tmp_path: Path) -> None:
     # Judged by its own pictures, and not by the other's.
     assert found.quality is not None and (found.quality.psnr or 99.0) > 60.0
     assert "another network, bundle " in found.about
+    assert [each.another for each in report.contestants] == [False, False, True]
     assert report.settings.beside == Bundle.open(other).sha256
     assert f"{larger} (fp32, another network)" in text_of(report)
     assert {ratio.peer for ratio in report.ratios} == {"onnxruntime", larger}

@@ -34,9 +34,7 @@ from getgan.export import folder as folder_module
 from getgan.export import source as source_module
 from getgan.export.bundle import ExportOptions, ExportReport, export_bundle
 from getgan.export.facts import CheckpointFacts, inspect_checkpoint, name_of
-from getgan.export.fp16 import ALL_PARTS, fp16_from_fp32
 from getgan.export.gate import Gate
-from getgan.export.graph import model_from_proto
 from getgan.export.record import VariantRecord, json_from_record, record_from_json
 from getgan.export.reference import PyTorchReference
 from getgan.export.verify import verify_bundle
@@ -247,53 +245,6 @@ def test_a_precision_that_fails_stays_out_with_its_reason(tmp_path: Path) -> Non
     assert reasons["fp16"] in report.text()
     with pytest.raises(BundleError, match=r"holds no fp16 \(.*above FP16's 65,504"):
         report.manifest.variant("fp16")
-
-
-@pytest.mark.parametrize("refusals", [1, 2])
-def test_more_of_a_network_is_kept_in_fp32_where_fp16_was_refused(
-    refusals: int, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint, folder, _ = small
-    judge, tried = Gate.judge, []
-
-    def strict(self: Gate, target: Any, *models: Any) -> VariantRecord:
-        record = judge(self, target, *models)
-        if target.name != "fp16":
-            return record
-        tried.append(target.plan.kept)
-        return msgspec.structs.replace(record, accepted=len(tried) > refusals, reason="too far off")
-
-    monkeypatch.setattr(Gate, "judge", strict)
-    report = export_bundle(checkpoint, tmp_path / "net", ExportOptions(), quiet)
-    variant = report.manifest.variant("fp16")
-    more = {1: ("encoder",), 2: ("encoder", "sums", "last convolution")}[refusals]
-    assert variant.plan.kept == tried[-1] == (*ALL_PARTS, *more) and len(tried) == 1 + refusals
-    assert f"refused until these were in FP32 too: {', '.join(more)}" in report.text()
-    written = (tmp_path / "net" / variant.graph).read_bytes()
-    fp32 = onnx.load(folder / "graphs/fp32.onnx")
-    model = model_from_proto(fp32, ["face"])
-    assert written == fp16_from_fp32(model, variant.plan.kept).data != fp16_from_fp32(model).data
-    monkeypatch.undo()
-    assert verify_bundle(tmp_path / "net", checkpoint, quiet, 1).passed
-
-
-def test_the_first_refusal_is_told(small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, tried = Gate.judge, []
-
-    def never(self: Gate, target: Any, *models: Any) -> VariantRecord:
-        record = judge(self, target, *models)
-        if target.name != "fp16":
-            return record
-        tried.append(target.plan.kept)
-        return msgspec.structs.replace(record, accepted=False, reason=f"refusal {len(tried)}")
-
-    monkeypatch.setattr(Gate, "judge", never)
-    report = export_bundle(small[0], tmp_path / "net", ExportOptions(), quiet)
-    assert (
-        len(tried) == 3
-        and {each.name: each.reason for each in report.manifest.refused}["fp16"] == "refusal 1"
-    )
-    assert not (tmp_path / "net/graphs/fp16.onnx").exists()
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------

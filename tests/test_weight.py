@@ -259,21 +259,24 @@ def test_residual_weight_calls_nothing_hidden_in_a_clean_picture() -> None:
 
 
 def test_residual_weight_carries_no_gradient_and_runs_the_network_as_it_is_called() -> None:
-    conv, seen = nn.Conv2d(3, 3, 3, padding=1), list[torch.dtype]()
+    conv, seen, cached = nn.Conv2d(3, 3, 3, padding=1), list[torch.dtype](), list[bool]()
 
     def reverse(a: Tensor) -> Tensor:
         answer: Tensor = conv(a)
         seen.append(answer.dtype)
+        cached.append(torch.is_autocast_cache_enabled())
         return answer
 
     y_star = noise(1).requires_grad_(True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         w_e = residual_weight(reverse, noise(0), y_star, RESIDUAL, ErrorScale())
-    assert seen == [torch.bfloat16]  # no gradient is taken of it, so half the precision will do
+        assert conv.weight.grad is None
+        torch.autograd.backward(reverse(noise(1)).float().sum())
+    assert seen == [torch.bfloat16] * 2  # no gradient is taken of it, so half the precision will do
+    assert cached == [False, True] and conv.weight.grad is not None  # H learns in the same iteration
     assert w_e.dtype == torch.float32
     assert not w_e.requires_grad
     assert y_star.grad is None
-    assert conv.weight.grad is None
 
 
 def test_grain_is_no_error_where_both_are_blurred() -> None:

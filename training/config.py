@@ -307,6 +307,7 @@ def _check(config: TrainConfig) -> None:
     wanted(0 <= optim.ema < 1, "optim.ema", optim.ema, "a decay in [0, 1)")
     wanted(optim.pool >= 0, "optim.pool", optim.pool, "0 or more")
     # Here, because reading a config must not wait for PyTorch.
+    from getgan.models.patchgan import smallest_side
     from getgan.models.resnet import ResnetConfig
 
     step = ResnetConfig(ngf=model.ngf, widths=model.widths, stride=model.stride).multiple_of
@@ -316,8 +317,7 @@ def _check(config: TrainConfig) -> None:
     )
     scales = model.discriminator_scales
     wanted(scales in (1, 2, 3), "model.discriminator_scales", scales, "1, 2 or 3")
-    # As PatchGan.min_size, of the last scale; U-GAT-IT has discriminators of its own.
-    least = 3 * 2 ** (model.discriminator_layers + scales - 1)
+    least = smallest_side(model.discriminator_layers, scales)  # U-GAT-IT has discriminators of its own
     wanted(
         data.size >= least or scales == 1 or model.method == "ugatit",
         "model.discriminator_scales",

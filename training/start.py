@@ -92,7 +92,7 @@ def _copy(source: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
 
 
 def _shapes(state: Mapping[str, object]) -> dict[str, object]:
-    """None for what cannot be copied from or to: no dense floating-point tensor."""
+    """None for what cannot be copied: no tensor, or a sparse, complex or empty one."""
     return {
         key: value.shape
         if isinstance(value, Tensor)
