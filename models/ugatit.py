@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from getgan.errors import CheckpointError, ConfigError
 from getgan.models.blocks import (
     LEFT_OUT,
+    ImageConv2d,
     Levels,
     ResidualBlock,
     check_config,
@@ -187,7 +188,7 @@ class UgatitGenerator(Generator):
         self.UpBlock2 = nn.Sequential(
             *(layer for a, b in reversed(steps) for layer in _up(b, a)),  # (N, ngf, H, W)
             nn.ReflectionPad2d(3),
-            nn.Conv2d(widths[0], config.out_channels, 7, bias=False),
+            ImageConv2d(widths[0], config.out_channels, 7, bias=False),
             nn.Tanh(),
         )
 
@@ -335,9 +336,10 @@ def _weighted(features: Tensor, average: Tensor, maximum: Tensor) -> Tensor:
 
 
 def _conv(channels: int, width: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    kind = ImageConv2d if kernel == 7 else nn.Conv2d
     return [
         nn.ReflectionPad2d(kernel // 2),
-        nn.Conv2d(channels, width, kernel, stride=stride, bias=False),
+        kind(channels, width, kernel, stride=stride, bias=False),
         nn.InstanceNorm2d(width, affine=False),
         nn.ReLU(inplace=True),
     ]

@@ -205,14 +205,15 @@ def test_resize_has_no_checkerboard() -> None:
     spread = {}
     choices: tuple[Up, ...] = ("transposed", "resize")
     for up in choices:
-        net = ResnetGenerator(ResnetConfig(ngf=4, blocks=1, up=up))
+        net = ResnetGenerator(ResnetConfig(ngf=4, blocks=1, up=up)).double()
         layer = net.model[11]
         layer.get_parameter("weight").data.fill_(0.1)
-        out = layer(torch.ones(1, 16, 8, 8)).detach()
-        assert out.shape == (1, 8, 16, 16)
-        spread[up] = float(out[..., 2:-2, 2:-2].std(dim=(2, 3)).max())
-    assert spread["transposed"] > 0.1
-    assert spread["resize"] < 1e-6
+        for training in (True, False):  # computed in two ways
+            out = layer.train(training)(torch.ones(1, 16, 8, 8, dtype=torch.float64)).detach()
+            assert out.shape == (1, 8, 16, 16)
+            spread[up, training] = float(out[..., 2:-2, 2:-2].std(dim=(2, 3)).max())
+    assert min(spread["transposed", True], spread["transposed", False]) > 0.1
+    assert max(spread["resize", True], spread["resize", False]) < 1e-12
 
 
 def test_init_weights_is_seeded_and_cyclegans() -> None:

@@ -48,8 +48,9 @@ def started(
 def test_who_is_its_own_teacher_has_nothing_to_learn(teacher: Path, tmp_path: Path) -> None:
     trainer = started(tmp_path, teacher, *SAME, "loss.lambda_gan=0")
     losses = trainer.method.iterate(noise(1), noise(2))
-    assert {name: float(losses[name]) for name in ("face", "error", "gate")} == dict.fromkeys(
-        ("face", "error", "gate"), 0.0
+    # But for rounding: who learns on a CPU adds in another order than who answers.
+    assert {name: float(losses[name]) for name in ("face", "error", "gate")} == pytest.approx(
+        dict.fromkeys(("face", "error", "gate"), 0.0), abs=5e-6
     )
 
 

@@ -34,6 +34,7 @@ from training_helpers import (
 from getgan.errors import ConfigError, OutputError, TrainingError
 from getgan.models.checkpoint import load_checkpoint, save_checkpoint
 from getgan.training.config import TrainConfig, config_to_toml_text, load_config
+from getgan.training.data import Batches
 from getgan.training.folder import CONFIG, LOG, STATE
 from getgan.training.loop import Summary, Trainer
 
@@ -313,6 +314,25 @@ def test_a_time_limit_stops_the_run_with_its_state(tmp_path: Path) -> None:
     assert (summary.iteration, summary.of, summary.folder) == (done, 100000, str(tmp_path / "run"))
     assert Summary(**json.loads(summary.to_json())) == summary
     assert f"{done:,} of 100,000" in summary.text()
+
+
+def test_on_the_processors_clock_waiting_is_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batches.batch
+
+    def slow(batches: Batches, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
+        time.sleep(0.6)  # as if another program had the processor
+        return batch(batches, iteration)
+
+    monkeypatch.setattr(Batches, "batch", slow)
+    spent = {
+        clock: train(
+            from_folders(tmp_path / "data", "optim.iterations=3", f"run.clock={clock}"), tmp_path / clock
+        ).progress.seconds
+        for clock in ("cpu", "wall")
+    }
+    assert spent["wall"] > 1.8 > spent["cpu"] > 0
 
 
 def test_the_summary_says_how_often_the_watch_looked(tmp_path: Path) -> None:

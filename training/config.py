@@ -141,6 +141,9 @@ class RunConfig:
     probe_every: int = 1000
     probe_images: int = 32
     stop_after_minutes: float = 0.0  # of training time over all resumes; 0 = no limit
+    clock: Literal["wall", "cpu"] = (
+        "wall"  # of these minutes and the log's; cpu = this process's on all cores
+    )
 
 
 @dataclass(frozen=True)
