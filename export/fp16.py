@@ -120,11 +120,13 @@ def _encoder(nodes: list[onnx.NodeProto]) -> set[str]:
     one level so, for 7 % of the multiplications; scans 65 dB either way, one of them with one value 2 levels
     off. With sums and last convolution too that was one level, and 66 dB.
     """
+    together = {name for node in nodes if node.op_type == "DepthToSpace" for name in node.input}
     strided = [
         place
         for place, node in enumerate(nodes)
         if node.op_type == "Conv"
         and any(each.name == "strides" and max(each.ints) > 1 for each in node.attribute)
+        and node.output[0] not in together  # four pixels at once: lowering.py
     ]
     return {node.name for node in nodes[: strided[-1] + 1]} if strided else set()
 
@@ -151,6 +153,7 @@ def _way_to_clip(nodes: list[onnx.NodeProto]) -> set[str]:
     """
     clips = [node for node in nodes if node.op_type in LAST]
     read = {node.input[0] for node in clips}
+    read |= {node.input[0] for node in nodes if node.op_type == "DepthToSpace" and node.output[0] in read}
     return {node.name for node in nodes if node in clips or node.output[0] in read}
 
 

@@ -13,6 +13,7 @@ from getgan.contract import OUTPUTS, Output
 from getgan.errors import ConfigError, ExportError
 from getgan.export.graph import INPUT, OnnxModel, clean, model_from_proto
 from getgan.export.grid import put_image_on_grid
+from getgan.export.lowering import lower
 from getgan.export.noise import quiet_exporter
 from getgan.models.checkpoint import Checkpoint
 from getgan.models.generator import Generator
@@ -56,11 +57,13 @@ def export_onnx(checkpoint: Checkpoint, *, outputs: Sequence[Output] = ("face",)
     """The checkpoint's generator as one ONNX graph, float32.
 
     Batch, height and width are dynamic, height and width as multiples of the generator's `multiple_of`; a
-    fixed generator keeps its size.
+    fixed generator keeps its size. Layers are replaced by others that give the same for fewer products,
+    see lowering.py.
     Equal weights give equal bytes. ConfigError for an output that the network lacks, ExportError where
     PyTorch or ONNX's checker cannot make a graph.
     """
     module = Inference(checkpoint.generator(), outputs).eval()
+    lower(module, module.generator.multiple_of)
     fixed = module.generator.fixed
     smallest, step = module.generator.min_size, module.generator.multiple_of
     # Two images of twice the smallest size: a batch of one, or equal sizes, would be taken for constants.

@@ -10,8 +10,12 @@ from export_helpers import NETS, checkpoint_of, exported
 
 from getgan.export.fp16 import fp16_from_fp32
 from getgan.export.frames import frames_from_tensors
+from getgan.export.trace import export_onnx
 from getgan.models.catalog import ARCHITECTURES
+from getgan.models.checkpoint import Checkpoint, Provenance
 from getgan.models.generator import Generator
+from getgan.models.recognise import build_generator
+from getgan.models.resnet import ResnetConfig
 from getgan.runtime.engines.adapter import TensorRt
 from getgan.runtime.engines.fingerprint import Profile, Settings
 from getgan.runtime.engines.proof import prove
@@ -45,4 +49,20 @@ def test_every_architecture_becomes_an_engine(architecture: type[Generator]) -> 
     # The first convolution stays in fp32, and these nets have few.
     assert prove(thin.layers, "fp16", "build log").share > 0.6
     assert prove(frames.layers, "fp16", "build log").share > 0.6
-    assert len(thin.plan) < len(wide.plan)
+
+
+def test_weights_of_an_fp16_engine_take_half_the_room() -> None:
+    """Of a net whose weights outweigh its kernels; of the small ones above the kernels are nearly all."""
+    config = ResnetConfig(ngf=48, blocks=2)
+    generator = build_generator("resnet", config)
+    state = {key: value.clone() for key, value in generator.state_dict().items()}
+    full = export_onnx(Checkpoint("resnet", config, state, generator.contract(32), Provenance()))
+    half = fp16_from_fp32(full)
+    saved = len(full.data) - len(half.data)
+    rtx, shapes, settings = (
+        TensorRt("tensorrt-rtx"),
+        (Profile(1, 32, 32),),
+        Settings(compute_capabilities=("SM86",)),
+    )
+    wide, thin = (rtx.build(model.data, shapes, settings) for model in (full, half))
+    assert len(wide.plan) - len(thin.plan) > 0.8 * saved > 1_000_000

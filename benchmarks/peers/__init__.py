@@ -42,6 +42,8 @@ PLAIN = Peer("onnxruntime", "plain ONNX Runtime: InferenceSession(path)", "plain
 PEERS = (
     PLAIN,
     Peer("openvino", "plain OpenVINO: compile_model(path) with its defaults", "plain_openvino"),
+    Peer("torch-onnxruntime", "PyTorch's own ONNX export under plain ONNX Runtime", "torch_onnxruntime"),
+    Peer("torch-openvino", "PyTorch's own ONNX export under plain OpenVINO", "torch_openvino"),
     Peer("torch-eager", "PyTorch eager, the face alone, inference mode", "torch_eager"),
     Peer("torch-compile", "torch.compile with its defaults, the face alone", "torch_compile"),
     Peer("ncnn", "ncnn with its defaults, converted by pnnx", "ncnn"),
