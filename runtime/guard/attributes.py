@@ -19,18 +19,24 @@ def measure(view: Picture, score: float, hidden: float, face: Picture | None) ->
     hidden: the share that the occlusion map says is hidden, NaN without a map. face: what the network made of
     it; None = nothing that is shown, and its attributes are NaN.
     """
+    # OpenCV's, for numpy takes 5 ms of a 256x256 picture to go through three channels that lie side by side.
+    import cv2
+
     level = brightness(view)
     bright = float(np.percentile(level, 99.0)) / 2.0
     made = (np.nan, np.nan, np.nan)
     if face is not None:
-        red, _, blue = face.reshape(-1, 3).mean(axis=0)
-        made = (float(brightness(face).mean()), float(red - blue), face_pose(face))
+        red, _, blue, _ = cv2.mean(face)
+        made = (float(cv2.mean(brightness(face))[0]), float(red - blue), face_pose(face))
+    first, second, third = cv2.split(view)
+    most, least = cv2.max(cv2.max(first, second), third), cv2.min(cv2.min(first, second), third)
+    mean, deviation = cv2.meanStdDev(level)
     return (
         float(score),
-        float(level.mean()),
-        float(level.std()),
-        float((view.max(axis=2).astype(np.int16) - view.min(axis=2)).mean()),
-        float((level > bright).mean()),
+        float(mean[0, 0]),
+        float(deviation[0, 0]),
+        float(cv2.mean(cv2.subtract(most, least))[0]),
+        float(np.count_nonzero(level > bright) / level.size),
         float(hidden),
         *made,
     )
