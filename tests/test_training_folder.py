@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from training_helpers import Stopping, from_folders, log_of, same, state_of, train
 
-from getgan.errors import TrainingError
+from getgan.errors import ConfigError, TrainingError
 from getgan.models.checkpoint import load_checkpoint
 from getgan.training.folder import CONFIG, STATE
 from getgan.training.loop import Trainer
@@ -47,6 +48,30 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, name: str) -> None
     with pytest.raises(TrainingError, match=f"a {name} that a run would overwrite"):
         train(from_folders(tmp_path / "data", "optim.iterations=1"), tmp_path / "run")
     assert (tmp_path / "run" / name).is_symlink()
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
+    config = from_folders(tmp_path / "data", "optim.iterations=2")
+    later = Trainer(config, tmp_path / "run", Stopping(99), resume=False)  # has looked, not begun
+
+    class Other(Stopping):
+        """Begins a second run within the first."""
+
+        said = ""
+
+        def advance(self, iteration: int, rate: float) -> None:
+            if iteration == 1:
+                with pytest.raises(ConfigError) as error:
+                    train(config, tmp_path / "run", resume=True)
+                Other.said = str(error.value)
+
+    Trainer(config, tmp_path / "run", Other(99), resume=False).run()
+    assert f"(process {os.getpid()}) is writing into {tmp_path / 'run'}; wait for it" in Other.said
+    done = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(TrainingError, match=r"has trained in .* since this one read it"):
+        later.run()
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == done
+    assert state_of(tmp_path / "run")["progress"]["iteration"] == 2
 
 
 def test_other_files_are_no_hindrance_and_stay(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from getgan.files import write_bytes_atomic
 from getgan.models.checkpoint import Checkpoint, Provenance, save_checkpoint
 from getgan.models.generator import Generator
 from getgan.printing import json_text
+from getgan.runtime.media.lock import OutputLock
 from getgan.training.config import TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
 from getgan.training.folder import (
@@ -102,7 +103,8 @@ class Trainer:
             raise ConfigError("run.precision is fp16 on a CPU; wanted fp32 or bf16, or a GPU")
         torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
         state = folder / STATE
-        self._resumed = state.exists()
+        self._found = _stamp(state)
+        self._resumed = self._found is not None
         if self._resumed and not resume:
             raise TrainingError(
                 f"{folder} holds a run already; add --resume to go on with it, or name another"
@@ -134,19 +136,38 @@ class Trainer:
         self._stop = StopSignals()
 
     def run(self) -> Progress:
-        """Train to the last iteration or to the time limit; the state is on disk afterwards."""
-        self._prepare_folder()
-        self.console.start(
-            self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
-        )
-        try:
-            with self._stop.listening():
-                self._iterate()
-        finally:
-            self.console.stop()
-            if dist.is_initialized():
-                dist.destroy_process_group()
+        """Train to the last iteration or to the time limit; the state is on disk afterwards.
+
+        TrainingError if another process trains in this folder, or did since it was read.
+        """
+        with self._alone():
+            self._prepare_folder()
+            self.console.start(
+                self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
+            )
+            try:
+                with self._stop.listening():
+                    self._iterate()
+            finally:
+                self.console.stop()
+                if dist.is_initialized():
+                    dist.destroy_process_group()
         return self.progress
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the folder, which rank 0 makes; others share it through rank 0."""
+        if self.rank != 0:
+            yield
+            return
+        self._make(self.folder)
+        with contextlib.closing(OutputLock(self.folder, folder=True)):
+            if _stamp(self.folder / STATE) != self._found:
+                raise TrainingError(
+                    f"another process has trained in {self.folder} since this one read it; give the same "
+                    "command again to go on from there with --resume, or name another folder with -o"
+                )
+            yield
 
     def summary(self) -> Summary:
         """Where the run stands."""
@@ -309,11 +330,10 @@ class Trainer:
             save_checkpoint(checkpoint, self.folder / f"{name}{suffix}")
 
     def _prepare_folder(self) -> None:
-        """Make the folder, its state first: that says whose it is; cut the log back to where it stands."""
+        """Write its state first, which says whose it is; cut the log back to where it stands."""
         kept: list[str] = []
         if self.rank == 0:
             kept = log_up_to(self.folder, self.progress.iteration) if self._resumed else []
-            self._make(self.folder)
         if not self._resumed:
             # Every rank waits here for the others: by now all have looked into the folder as it was.
             self._save_state()
@@ -343,6 +363,15 @@ class Trainer:
             raise OutputError(
                 f"cannot write {self.folder / LOG}: {error.strerror}; free space, then --resume"
             ) from error
+
+
+def _stamp(state: Path) -> tuple[int, int] | None:
+    """Another one for every state that is written; None = there is none."""
+    try:
+        found = state.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _seed_noise(*numbers: int) -> None:
