@@ -42,6 +42,7 @@ OTHER = TrainConfig(
         0.5,
         0.02,
         True,
+        True,
         5.0,
     ),
     OptimConfig(7, 2, 1e-4, 0.4, 0.99, 0.25, "joint", 3, 0.999),

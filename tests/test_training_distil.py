@@ -16,7 +16,7 @@ from getgan.models.getgan import GetGanOutput
 from getgan.training.config import TrainConfig, config_from_toml_text
 from getgan.training.console import Console
 from getgan.training.loop import Trainer
-from getgan.training.methods.distil import Distil, transplanted
+from getgan.training.methods.distil import Distil, apart, seen_by, transplanted
 
 SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
 LARGER = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64")
@@ -84,9 +84,32 @@ def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
     assert torch.equal(taught.gate[0, :, 2:], gate[0, :, 2:]) and torch.equal(taught.gate[1:], gate[1:])
 
 
+def test_what_the_teacher_did_not_see_does_not_count(teacher: Path, tmp_path: Path) -> None:
+    face, error, gate = noise(1, 2, 3, 32, 32), noise(2, 2, 3, 32, 32), torch.full((2, 5, 8, 8), 0.9)
+    gate[0, :, :, :4] = 0.1  # of the first scan the left half is hidden
+    seen = seen_by(GetGanOutput(face, error, gate))
+    assert seen.shape == (2, 1, 32, 32)
+    assert float(seen[0, :, :, :12].max()) == 0.0  # the edge is soft
+    assert float(seen[0, :, :, 20:].min()) == float(seen[1].min()) == 1.0
+    wrong = face.clone()
+    wrong[0, :, :, :12] += 0.5
+    assert float(apart(wrong, face, seen)) == 0.0 < float(apart(wrong, face, None))
+    wrong[1] += 0.5  # which was seen whole: two thirds of what counts, by a half each
+    assert float(apart(wrong, face, seen)) == pytest.approx(0.5 * float(seen[1].sum() / seen.sum()))
+    losses = [
+        started(tmp_path / str(sees), teacher, *SAME, f"loss.teacher_sees={sees}").method.iterate(
+            noise(3), noise(4)
+        )
+        for sees in ("true", "false")
+    ]
+    assert float(losses[0]["face"]) != float(losses[1]["face"])
+
+
 def test_transplanting_wants_a_gate(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"loss\.transplant is True; wanted false without a gate"):
         small(tmp_path, *SAME, "optim.batch=2", "model.gate=none", "loss.transplant=true")
+    with pytest.raises(ConfigError, match=r"loss\.teacher_sees is True; wanted false without a gate"):
+        small(tmp_path, *SAME, "model.gate=none", "loss.teacher_sees=true")
     with pytest.raises(ConfigError, match=r"optim\.batch is 1; wanted 2 or more for loss\.transplant"):
         small(tmp_path, *SAME, "loss.transplant=true")
 

@@ -72,6 +72,7 @@ class LossConfig:
     hands, and hides what G has to know between their fingers.
     transplant: in step 4, G sees x' with what W_e calls hidden in x laid over it, and must still give y. In a
     distillation every second scan has what hides the next one laid over it, and the teacher sees it without.
+    teacher_sees: of a distillation, the teacher's face counts only where its gate says that nothing hid it.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 
@@ -93,6 +94,7 @@ class LossConfig:
     weight_floor: float = 0.0
     cycle_blur: float = 0.0
     clean_x: bool = False
+    teacher_sees: bool = False
     lambda_teacher: float = 10.0  # distil only: of the difference from the teacher's face and gate
 
 
@@ -341,6 +343,9 @@ def _check(config: TrainConfig) -> None:
     wanted(loss.lambda_gate == 0 or gated, "loss.lambda_gate", loss.lambda_gate, "0 without a gate")
     ungated = model.method == "distil" and model.gate == "none"
     wanted(not (loss.transplant and ungated), "loss.transplant", loss.transplant, "false without a gate")
+    wanted(
+        not (loss.teacher_sees and ungated), "loss.teacher_sees", loss.teacher_sees, "false without a gate"
+    )
     alone = model.method == "distil" and optim.batch < 2  # a scan has no next one in its batch
     wanted(not (loss.transplant and alone), "optim.batch", optim.batch, "2 or more for loss.transplant")
     wanted(optim.pool >= 1 or not loss.clean_x, "optim.pool", optim.pool, "1 or more for loss.clean_x")

@@ -25,7 +25,8 @@ class Distil:
     No cycle runs, so nothing that the five steps have learned can be unlearned, and an iteration costs a
     third. What the pictures gain is what D_Y wants to see at the larger size. With `transplant` every second
     scan has what hides another one's face laid over it, and the teacher sees it without: so the larger
-    network learns what lies behind from one that could look.
+    network learns what lies behind from one that could look. With `teacher_sees` the teacher's face counts
+    where it saw it, and its guesses do not.
     """
 
     def __init__(self, config: TrainConfig, numerics: Numerics) -> None:
@@ -63,12 +64,13 @@ class Distil:
         loss = self.loss
         with self.numerics.autocast():
             taught = self._taught(x)
+            seen = seen_by(taught) if loss.teacher_sees else None
             if loss.transplant:
                 x, taught = transplanted(x, taught)
             out = self._forward(x)
             losses = {
                 "gan_y": loss.lambda_gan * gan(self._disc_y(out.y_star), 1.0),
-                "face": loss.lambda_teacher * l1(self._reduced(out.y_star), taught.y_star),
+                "face": loss.lambda_teacher * apart(self._reduced(out.y_star), taught.y_star, seen),
                 "error": 0.1 * loss.lambda_error * l1(self._reduced(out.y_error), taught.y_error),
             }
             if out.gate is not None and taught.gate is not None:
@@ -90,11 +92,31 @@ class Distil:
         return functional.avg_pool2d(image.float(), self._times) if self._times > 1 else image
 
 
+def seen_by(taught: GetGanOutput) -> Tensor:
+    """1 where the teacher saw the face and 0 where by its gate something hid it, (N, 1, H, W) of its face."""
+    assert taught.gate is not None  # the config and learn_from see to it
+    return 1.0 - functional.interpolate(_covered(taught.gate), size=taught.y_star.shape[2:], mode="bilinear")
+
+
+def apart(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
+    """Mean |face - wanted|, with a weight (N, 1, H, W) if there is one."""
+    if where is None:
+        return l1(face, wanted)
+    apart = (face.float() - wanted.float()).abs().mean(dim=1, keepdim=True)
+    return (where * apart).sum() / where.sum().clamp_min(1.0)
+
+
+def _covered(gate: Tensor) -> Tensor:
+    """How far each place is hidden, (N, 1, h, w) in [0, 1]."""
+    return ((_shut(gate) - COVERED_FROM) / (COVERED_TO - COVERED_FROM)).clamp(0.0, 1.0)
+
+
 def transplanted(x: Tensor, taught: GetGanOutput) -> tuple[Tensor, GetGanOutput]:
     """Every second scan under the next one's occluder, by the teacher's gate; its face stays."""
     assert taught.gate is not None  # the config and learn_from see to it
-    hidden = ((_shut(taught.gate) - COVERED_FROM) / (COVERED_TO - COVERED_FROM)).clamp(0.0, 1.0)
-    hidden = hidden.roll(-1, dims=0) * (torch.arange(len(x), device=x.device) % 2 == 0).view(-1, 1, 1, 1)
+    hidden = _covered(taught.gate).roll(-1, dims=0) * (torch.arange(len(x), device=x.device) % 2 == 0).view(
+        -1, 1, 1, 1
+    )
     over = functional.interpolate(hidden, size=x.shape[2:], mode="bilinear")
     error = functional.interpolate(hidden, size=taught.y_error.shape[2:], mode="bilinear")
     return _laid_over(x, over), GetGanOutput(
