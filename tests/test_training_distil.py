@@ -105,6 +105,24 @@ def test_what_the_teacher_did_not_see_does_not_count(teacher: Path, tmp_path: Pa
     assert float(losses[0]["face"]) != float(losses[1]["face"])
 
 
+def test_scans_that_get_an_occluder_are_those_without_one(teacher: Path, tmp_path: Path) -> None:
+    trainer = started(tmp_path, teacher, *SAME, "optim.batch=2", "loss.transplant=true", "loss.clean_x=true")
+    assert isinstance(trainer.method, Distil)
+    x, face = noise(1, 4, 3, 32, 32), noise(2, 4, 3, 32, 32)
+    gate = torch.full((4, 5, 8, 8), 0.1)
+    gate[3] = 0.9  # nothing hides the fourth
+    taught, hidden = (GetGanOutput(face, face, part) for part in (gate, torch.full_like(gate, 0.1)))
+    kept = trainer.method.with_clean_scans(x, hidden)
+    assert torch.equal(kept, x)  # none is known yet
+    kept = trainer.method.with_clean_scans(x, taught)
+    assert torch.equal(kept[0], x[3]) and torch.equal(kept[2], x[3])
+    assert torch.equal(kept[1::2], x[1::2])
+    kept = trainer.method.with_clean_scans(x.flip(1), hidden)  # the one that was kept before
+    assert torch.equal(kept[0], x[3]) and torch.equal(kept[1], x.flip(1)[1])
+    with pytest.raises(ConfigError, match=r"loss\.clean_x is True; wanted false without loss\.transplant"):
+        small(tmp_path, *SAME, "loss.clean_x=true")
+
+
 def test_transplanting_wants_a_gate(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"loss\.transplant is True; wanted false without a gate"):
         small(tmp_path, *SAME, "optim.batch=2", "model.gate=none", "loss.transplant=true")

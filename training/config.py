@@ -69,7 +69,8 @@ class LossConfig:
     height; 0 is the talk. Without it H must not draw the grain that D_X wants, and G learns from scans
     without any.
     clean_x: D_X learns from the scans alone in which W_e calls next to nothing hidden. Otherwise H must draw
-    hands, and hides what G has to know between their fingers.
+    hands, and hides what G has to know between their fingers. In a distillation the scans that get another
+    one's occluder (`transplant`) are those in which the teacher's gate finds next to none.
     transplant: in step 4, G sees x' with what W_e calls hidden in x laid over it, and must still give y. In a
     distillation every second scan has what hides the next one laid over it, and the teacher sees it without.
     teacher_sees: of a distillation, the teacher's face counts only where its gate says that nothing hid it.
@@ -346,6 +347,8 @@ def _check(config: TrainConfig) -> None:
     wanted(
         not (loss.teacher_sees and ungated), "loss.teacher_sees", loss.teacher_sees, "false without a gate"
     )
+    bare = model.method == "distil" and not loss.transplant
+    wanted(not (loss.clean_x and bare), "loss.clean_x", loss.clean_x, "false without loss.transplant")
     alone = model.method == "distil" and optim.batch < 2  # a scan has no next one in its batch
     wanted(not (loss.transplant and alone), "optim.batch", optim.batch, "2 or more for loss.transplant")
     wanted(optim.pool >= 1 or not loss.clean_x, "optim.pool", optim.pool, "1 or more for loss.clean_x")
