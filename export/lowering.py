@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from getgan.models.blocks import ResizeConv2d, filter_of_four, transposed_filter
+from getgan.models.blocks import ImageConv2d, ResizeConv2d, filter_of_four, transposed_filter
 
 MOST_CHANNELS = 4  # of a picture; with four pixels together these are 16
 SMALLEST_KERNEL = 5  # of 3x3, taken together, more than two fifths would be zeros
@@ -73,7 +73,10 @@ def _lower_doublings(layers: nn.Sequential) -> None:
 
 
 def _gives_a_picture(module: nn.Module) -> bool:
-    if not isinstance(module, nn.Conv2d) or not _plain(module):
+    if type(module) not in (nn.Conv2d, ImageConv2d):  # what derives from them does more
+        return False
+    assert isinstance(module, nn.Conv2d)
+    if not _plain(module):
         return False
     if not module.out_channels <= MOST_CHANNELS < module.in_channels:
         return False

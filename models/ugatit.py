@@ -19,6 +19,7 @@ from getgan.models.blocks import (
     ImageConv2d,
     Levels,
     ResidualBlock,
+    ResizeConv2d,
     check_config,
     check_image,
     is_traced,
@@ -346,10 +347,11 @@ def _conv(channels: int, width: int, kernel: int, stride: int = 1) -> list[nn.Mo
 
 
 def _up(channels: int, narrower: int) -> list[nn.Module]:
+    # The doubling and the reflection are the convolution's own; what stands for them keeps the keys' numbers.
     return [
-        nn.Upsample(scale_factor=2.0, mode="nearest"),
-        nn.ReflectionPad2d(1),
-        nn.Conv2d(channels, narrower, 3, bias=False),
+        nn.Identity(),
+        nn.Identity(),
+        ResizeConv2d(channels, narrower, bias=False),
         ILN(narrower),
         nn.ReLU(inplace=True),
     ]

@@ -10,8 +10,10 @@ import torch
 from export_helpers import run_graph
 from torch import nn
 
+from getgan.export.features import bottleneck
 from getgan.export.lowering import lower
 from getgan.export.trace import export_onnx
+from getgan.models.animegan import AnimeGanConfig
 from getgan.models.blocks import ImageConv2d, ResizeConv2d
 from getgan.models.checkpoint import Checkpoint, Provenance
 from getgan.models.generator import Generator, GeneratorConfig
@@ -34,6 +36,9 @@ LOWERED: dict[str, tuple[str, GeneratorConfig, int, int]] = {
     "blur": ("resnet", ResnetConfig(ngf=6, blocks=1, up="blur"), 0, 1),
     "ugatit": ("ugatit", UgatitConfig(ngf=6, blocks=1), 2, 1),
     "transformernet": ("transformernet", TransformerNetConfig(ngf=6, blocks=1), 2, 1),
+    "stride": ("resnet", ResnetConfig(widths=(6, 8), stride=2, blocks=1, up="resize"), 1, 0),
+    "one channel": ("resnet", ResnetConfig(widths=(6, 8), stride=2, blocks=1, out_channels=1), 0, 0),
+    "animegan": ("animegan", AnimeGanConfig(ngf=6), 0, 0),
     "unet": ("unet", UnetConfig(ngf=4), 0, 0),
     "thin": ("resnet", ResnetConfig(ngf=4, blocks=1), 0, 0),
 }
@@ -109,6 +114,16 @@ def test_a_layer_learns_the_same_in_training_mode(layer: nn.Module, height: int,
         results.append([out, *torch.autograd.grad((out * weights).sum(), parameters)])
     for found, wanted in zip(*results, strict=True):
         assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_the_guard_looks_at_the_trunk_of_a_network_of_two_levels() -> None:
+    """Four pixels at once are as small as it, and behind it."""
+    config = GetGanConfig(widths=(6, 8), shared_blocks=1, branch_blocks=1, up="resize")
+    generator = generator_of("getgan", config)
+    state = {key: value.clone() for key, value in generator.state_dict().items()}
+    model = export_onnx(Checkpoint("getgan", config, state, generator.contract(64), Provenance()))
+    name, channels = bottleneck(model.proto, 64)
+    assert channels == 8 and name.startswith("add")
 
 
 def test_a_graph_of_a_network_in_training_mode_is_plain() -> None:

@@ -101,6 +101,8 @@ class Trainer:
         self.numerics = Numerics(device, config.run.precision)
         if config.run.precision == "fp16" and device.type == "cpu":
             raise ConfigError("run.precision is fp16 on a CPU; wanted fp32 or bf16, or a GPU")
+        if config.run.clock == "cpu" and device.type != "cpu":
+            raise ConfigError(f"run.clock is cpu on {device.type}, which does the work; wanted wall there")
         torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
         state = folder / STATE
         self._found = _stamp(state)
@@ -140,18 +142,18 @@ class Trainer:
 
         TrainingError if another process trains in this folder, or did since it was read.
         """
-        with self._alone():
-            self._prepare_folder()
-            self.console.start(
-                self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
-            )
-            try:
+        try:
+            with self._alone():
+                self._prepare_folder()
+                self.console.start(
+                    self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
+                )
                 with self._stop.listening():
                     self._iterate()
-            finally:
-                self.console.stop()
-                if dist.is_initialized():
-                    dist.destroy_process_group()
+        finally:
+            self.console.stop()
+            if dist.is_initialized():
+                dist.destroy_process_group()
         return self.progress
 
     @contextlib.contextmanager
@@ -164,8 +166,8 @@ class Trainer:
         with contextlib.closing(OutputLock(self.folder, folder=True)):
             if _stamp(self.folder / STATE) != self._found:
                 raise TrainingError(
-                    f"another process has trained in {self.folder} since this one read it; give the same "
-                    "command again to go on from there with --resume, or name another folder with -o"
+                    f"another process has trained in {self.folder} since this one read it; go on from there "
+                    "with --resume, or name another folder with -o"
                 )
             yield
 
@@ -369,7 +371,7 @@ def _stamp(state: Path) -> tuple[int, int] | None:
     """Another one for every state that is written; None = there is none."""
     try:
         found = state.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # nothing, or nothing that can be read: whoever looks into the folder says what
         return None
     return found.st_ino, found.st_mtime_ns
 
@@ -381,7 +383,8 @@ def _seed_noise(*numbers: int) -> None:
 
 def _identity_of(config: TrainConfig) -> str:
     """The options that must not change in the middle of a run: all but its rhythm, machine and time limit."""
-    run = replace(type(config.run)(), seed=config.run.seed, precision=config.run.precision)
+    kept = config.run
+    run = replace(type(kept)(), seed=kept.seed, precision=kept.precision, clock=kept.clock)
     return config_to_toml_text(replace(config, run=run))
 
 
