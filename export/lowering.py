@@ -53,7 +53,7 @@ class _Doubling(nn.Module):
 
 
 def _lower_doublings(layers: nn.Sequential) -> None:
-    """Upsample, padding or none, convolution: the layers of forks of CycleGAN and of U-GAT-IT."""
+    """Upsample, padding or none, convolution: the layers of forks of CycleGAN."""
     found = list(layers)
     for place, layer in enumerate(found):
         if not (isinstance(layer, nn.Upsample) and layer.mode == "nearest" and layer.scale_factor == 2.0):

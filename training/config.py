@@ -70,10 +70,10 @@ class LossConfig:
     without any.
     clean_x: D_X learns from the scans alone in which W_e calls next to nothing hidden. Otherwise H must draw
     hands, and hides what G has to know between their fingers. In a distillation the scans that get another
-    one's occluder (`transplant`) are those in which the teacher's gate finds next to none.
+    one's occluder (`transplant`) are those in which the teacher finds next to none.
     transplant: in step 4, G sees x' with what W_e calls hidden in x laid over it, and must still give y. In a
     distillation every second scan has what hides the next one laid over it, and the teacher sees it without.
-    teacher_sees: of a distillation, the teacher's face counts only where its gate says that nothing hid it.
+    teacher_sees: of a distillation, the teacher's face counts only where it finds that nothing hid it.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 

@@ -119,8 +119,8 @@ def apart(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
     """Mean |face - wanted|, with a weight (N, 1, H, W) if there is one."""
     if where is None:
         return l1(face, wanted)
-    apart = (face.float() - wanted.float()).abs().mean(dim=1, keepdim=True)
-    return (where * apart).sum() / where.sum().clamp_min(1.0)
+    difference = (face.float() - wanted.float()).abs().mean(dim=1, keepdim=True)
+    return (where * difference).sum() / where.sum().clamp_min(1.0)
 
 
 def hidden_in(taught: GetGanOutput) -> Tensor:
