@@ -13,7 +13,7 @@ from pathlib import Path
 from training_helpers import state_of
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "study" / "run.py"
-# 36 pixels: the global discriminator of U-GAT-IT, which is not among these, would want more.
+# U-GAT-IT, whose global discriminator wants more pixels, is not among these.
 SMALL = (
     *("--size", "32", "--seeds", "1", "--jobs", "2", "--scenes", "0"),
     *("--set", "data.count=4", "--set", "run.probe_images=2", "--set", "optim.pool=2"),
