@@ -43,6 +43,8 @@ OTHER = TrainConfig(
         0.02,
         True,
         True,
+        3.0,
+        0.1,
         5.0,
     ),
     OptimConfig(7, 2, 1e-4, 0.4, 0.99, 0.25, "joint", 3, 0.999),

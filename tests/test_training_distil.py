@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from training_helpers import Stopping, from_folders, noise, same, state_of, train
 
 from getgan.errors import ConfigError, GetganError, OutputError, TrainingError
@@ -16,7 +17,8 @@ from getgan.models.getgan import GetGanOutput
 from getgan.training.config import TrainConfig, config_from_toml_text
 from getgan.training.console import Console
 from getgan.training.loop import Trainer
-from getgan.training.methods.distil import Distil, apart, hidden_in, transplanted
+from getgan.training.methods import distil
+from getgan.training.methods.distil import Distil, apart, hidden_in, laid_over_each, transplanted
 
 SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
 LARGER = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64")
@@ -88,7 +90,9 @@ def test_what_hides_a_face_is_in_y_e_where_the_gate_is_shut() -> None:
 def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
     x = noise(1, 4, 3, 64, 64)  # twice the teacher's size
     before = seen_by_a_teacher((1, slice(0, 12), slice(0, 14)), (2, slice(0, 8), slice(0, 8)))
-    seen, taught = transplanted(x, before)
+    laid = laid_over_each(before)
+    assert float(laid[0, :, :11, :13].min()) == 1.0 and float(laid[1:].max()) == 0.0
+    seen, taught = transplanted(x, before, laid)
     assert torch.equal(taught.y_star, before.y_star)
     for picture, own, size in ((seen, x, 2), (taught.y_error, before.y_error, 1)):
         assert torch.equal(picture[1], own[1]) and torch.equal(picture[3], own[3])
@@ -113,6 +117,50 @@ def test_what_the_teacher_did_not_see_does_not_count(teacher: Path, tmp_path: Pa
     assert float(apart(wrong, face, seen)) == pytest.approx(0.5 * 2 / 3)
     trainer = started(tmp_path, teacher, *SAME, "loss.teacher_sees=true", "loss.lambda_gan=0")
     assert float(trainer.method.iterate(noise(3), noise(4))["face"]) < 5e-6  # its own teacher
+
+
+def test_what_was_hidden_can_count_more(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When an occluder was laid over the left half of the first scan."""
+    left = torch.zeros(2, 1, 32, 32)
+    left[0, :, :, :16] = 1.0
+    monkeypatch.setattr(distil, "laid_over_each", lambda _taught: left)
+    told = {}
+    for gain in (1, 3):
+        options = ("optim.batch=2", "loss.transplant=true", f"loss.hidden_gain={gain}")
+        trainer = started(tmp_path / str(gain), teacher, *SAME, *options)
+        method = trainer.method
+        assert isinstance(method, Distil) and method._teacher is not None
+        x = noise(3, 2, 3, 32, 32)
+        seen, taught = transplanted(x, method._teacher(x), left)
+        off = (method.nets["forward"](seen).y_star - taught.y_star).detach().abs()
+        hidden = float(off[0, :, :, :16].mean())
+        rest = float((off[0, :, :, 16:].mean() + 2 * off[1].mean()) / 3)
+        told[gain] = float(method.iterate(x, noise(4, 2, 3, 32, 32))["face"]), hidden, rest
+    for gain, (face, hidden, rest) in told.items():
+        assert hidden > rest > 0  # its own teacher, which did not see this
+        assert face == pytest.approx(10 * (gain * hidden + 3 * rest) / (gain + 3), rel=1e-3)
+    with pytest.raises(ConfigError, match=r"loss\.hidden_gain is 0\.0; wanted a positive number"):
+        small(tmp_path, *SAME, "loss.hidden_gain=0")
+
+
+def test_discriminator_sees_both_under_noise(teacher: Path, tmp_path: Path) -> None:
+    quiet, noisy = (
+        started(tmp_path / name, teacher, *SAME, f"loss.disc_noise={deviation}").method
+        for name, deviation in (("quiet", 0), ("noisy", 0.5))
+    )
+    seen: list[Tensor] = []
+    for method in (quiet, noisy):
+        method.nets["disc_y"].register_forward_pre_hook(lambda _net, given: seen.append(given[0].detach()))
+        torch.manual_seed(0)
+        method.iterate(noise(1), noise(2))
+    fake, photo, _pooled = seen[:3]
+    assert torch.equal(photo, noise(2))
+    for picture, bare in zip(seen[3:], (fake, photo, fake), strict=True):
+        assert float((picture - bare).std()) == pytest.approx(0.5, rel=0.1)
+    with pytest.raises(ConfigError, match=r"loss\.disc_noise is 2\.0; wanted a number from 0 to 1"):
+        small(tmp_path, *SAME, "loss.disc_noise=2")
 
 
 def test_scans_that_get_an_occluder_are_those_without_one(teacher: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from training_helpers import (
 
 from getgan.errors import ConfigError, OutputError, TrainingError
 from getgan.models.checkpoint import load_checkpoint, save_checkpoint
+from getgan.training import loop
 from getgan.training.config import TrainConfig, config_to_toml_text, load_config
 from getgan.training.data import Batches
 from getgan.training.folder import CONFIG, LOG, STATE
@@ -251,6 +252,10 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_devices_and_precisions_that_cannot_work_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fp16 on a CPU"):
         train(from_folders(tmp_path / "data", "run.precision=fp16"), tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:  # no machine of the tests has a GPU
+        patch.setattr(loop, "join_processes", lambda _device: (0, 1, torch.device("cuda")))
+        with pytest.raises(ConfigError, match=r"run\.clock is cpu on cuda, which does the work; wanted wall"):
+            train(from_folders(tmp_path / "data", "run.clock=cpu"), tmp_path / "run")
     with pytest.raises(ConfigError, match="wanted auto, cpu, cuda"):
         train(from_folders(tmp_path / "data", "run.device=gpu"), tmp_path / "run")
     if not torch.cuda.is_available():

@@ -7,7 +7,7 @@ gradients reach, so every step detaches what it must not move.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -125,7 +125,7 @@ def discriminators(
     }
 
 
-def discriminator(disc: nn.Module, real: Tensor, fake: Tensor, pool: ImagePool) -> Tensor:
+def discriminator(disc: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, pool: ImagePool) -> Tensor:
     """One of them."""
     return 0.5 * (gan(disc(real), 1.0) + gan(disc(pool.query(fake.detach())), 0.0))
 
