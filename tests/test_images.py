@@ -215,6 +215,16 @@ def test_a_cut_file_is_refused_wherever_it_is_cut(
         refused(path, "cut off|damaged|cannot be decoded|no size")
 
 
+def test_a_small_png_is_the_same_picture(tmp_path: Path) -> None:
+    grain = np.random.default_rng(1).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    scan = np.asarray(cv2.GaussianBlur(grain, (0, 0), 3.0), np.uint8)
+    plain, small = (bytes_from_image(scan, small=small) for small in (False, True))
+    assert len(small) < 0.9 * len(plain)
+    (tmp_path / "small.png").write_bytes(small)
+    assert np.array_equal(read_image(tmp_path / "small.png"), scan)
+    assert bytes_from_image(scan, ".jpg", small=True) == bytes_from_image(scan, ".jpg")
+
+
 def test_a_damaged_png_is_refused(picture: NDArray[np.uint8], tmp_path: Path) -> None:
     data = bytearray(bytes_from_image(picture, ".png"))
     middle = data.index(b"IDAT") + 12
