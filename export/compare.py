@@ -22,6 +22,8 @@ from getgan.runtime.quality import difference, missed
 
 Run = Callable[[Array], dict[str, Array]]  # float32 (N, 3, H, W) -> every output by name
 
+HARD_MAP = 1e-3  # of a hard picture, a quarter of a level
+
 
 @dataclass(frozen=True, eq=False)
 class Expected:
@@ -155,7 +157,7 @@ def _missed(limits: Limits, name: str, found: Array, expected: Expected) -> tupl
     # Hard pictures are judged as pictures; docs/bundle-format.md says why.
     hard = expected.image.kind == "hard"
     if name == "occlusion":
-        limit = max(limits.occlusion, 1.0 / 255.0) if hard else limits.occlusion
+        limit = max(limits.occlusion, HARD_MAP) if hard else limits.occlusion
         return () if error <= limit else (f"occlusion map off by {error:.1e}, wanted at most {limit:.0e}",)
     if name == EXTENT:
         # Levels that are n apart are rounded from values that are less than n + 1 apart.

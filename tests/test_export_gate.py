@@ -295,7 +295,7 @@ def test_another_output_that_is_wrong_is_refused(
     assert re.search(message, record.reason), record.reason
 
 
-def test_the_map_of_a_hard_picture_may_be_off_by_a_level() -> None:
+def test_the_map_of_a_hard_picture_may_be_off_by_a_quarter_of_a_level() -> None:
     def missed(offset: float) -> dict[str, tuple[str, ...]]:
         checkpoint, model, _ = with_all_outputs()
         nodes = [helper.make_node("Add", ["raw", "offset"], ["occlusion"], "moved")]
@@ -305,7 +305,7 @@ def test_the_map_of_a_hard_picture_may_be_off_by_a_level() -> None:
         )
         return {image.name: image.failures for image in record.images}
 
-    for offset, contrast in ((3e-3, False), (5e-3, True)):
+    for offset, contrast in ((8e-4, False), (2e-3, True)):
         found = missed(offset)
         assert [bool(found[name]) for name in ("hand", "contrast")] == [True, contrast]
         assert "occlusion map off by" in found["hand"][0] and "wanted at most 1e-04" in found["hand"][0]

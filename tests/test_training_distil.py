@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,12 +16,15 @@ from training_helpers import Stopping, from_folders, noise, same, state_of, trai
 from getgan.errors import ConfigError, GetganError, OutputError, TrainingError
 from getgan.models.checkpoint import load_checkpoint, save_checkpoint
 from getgan.models.getgan import GetGanOutput
+from getgan.models.tensors import tensor_from_images
 from getgan.training.config import TrainConfig, config_from_toml_text
 from getgan.training.console import Console
+from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
 from getgan.training.loop import Trainer
 from getgan.training.methods import distil
 from getgan.training.methods.distil import Distil, apart, hidden_in, laid_over_each, transplanted
 
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
 LARGER = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64")
 SAME = ("model.method=distil",)
@@ -141,8 +146,44 @@ def test_what_was_hidden_can_count_more(
     for gain, (face, hidden, rest) in told.items():
         assert hidden > rest > 0  # its own teacher, which did not see this
         assert face == pytest.approx(10 * (gain * hidden + 3 * rest) / (gain + 3), rel=1e-3)
-    with pytest.raises(ConfigError, match=r"loss\.hidden_gain is 0\.0; wanted a positive number"):
+    with pytest.raises(ConfigError, match=r"loss\.hidden_gain is 0\.0; wanted a number in \(0, 100\]"):
         small(tmp_path, *SAME, "loss.hidden_gain=0")
+    with pytest.raises(ConfigError, match=r"loss\.hidden_gain is 3\.0; wanted 1 without loss\.transplant"):
+        small(tmp_path, *SAME, "loss.hidden_gain=3")
+
+
+def test_what_the_teacher_did_not_see_does_not_count_where_it_was_hidden(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere = torch.zeros(2, 1, 32, 32)
+    everywhere[0] = 1.0
+    blind = torch.zeros(2, 1, 32, 32)
+    blind[:, :, :16] = 1.0
+    monkeypatch.setattr(distil, "laid_over_each", lambda _taught: everywhere)
+    monkeypatch.setattr(distil, "hidden_in", lambda _taught: blind)
+    options = ("loss.transplant=true", "loss.hidden_gain=3", "loss.teacher_sees=true", "loss.lambda_gan=0")
+    method = started(tmp_path, teacher, *SAME, "optim.batch=2", *options).method
+    assert isinstance(method, Distil) and method._teacher is not None
+    x = noise(3, 2, 3, 32, 32)
+    seen, taught = transplanted(x, method._teacher(x), everywhere)
+    off = (method.nets["forward"](seen).y_star - taught.y_star).detach().abs()[:, :, 16:]
+    wanted = 10 * float((3 * off[0].mean() + off[1].mean()) / 4)
+    assert float(method.iterate(x, noise(4, 2, 3, 32, 32))["face"]) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_shipped_teacher_finds_an_occluder_and_not_a_nose() -> None:
+    checkpoint = load_checkpoint(EXAMPLES / "getgan-128.safetensors")
+    generator, shares = checkpoint.generator().eval(), []
+    for occlusion in (0.0, 1.0):
+        scene = SceneConfig(size=checkpoint.contract.size, occlusion=occlusion)
+        scans = [render_ultrasound(scene, seed_of("ultrasound", "test", n)).ultrasound for n in range(8)]
+        with torch.no_grad():
+            found = distil.hidden_in(generator(tensor_from_images(np.stack(scans))))
+        shares.append([float(share) for share in found.mean(dim=(1, 2, 3))])
+    assert max(shares[0]) < distil.CLEAN_BELOW
+    assert (
+        float(np.median(shares[1])) > 20 * distil.CLEAN_BELOW
+    )  # one placenta of these eight lies beside the face
 
 
 def test_discriminator_sees_both_under_noise(teacher: Path, tmp_path: Path) -> None:
@@ -157,8 +198,10 @@ def test_discriminator_sees_both_under_noise(teacher: Path, tmp_path: Path) -> N
         method.iterate(noise(1), noise(2))
     fake, photo, _pooled = seen[:3]
     assert torch.equal(photo, noise(2))
-    for picture, bare in zip(seen[3:], (fake, photo, fake), strict=True):
-        assert float((picture - bare).std()) == pytest.approx(0.5, rel=0.1)
+    added = [picture - bare for picture, bare in zip(seen[3:], (fake, photo, fake), strict=True)]
+    assert all(float(each.std()) == pytest.approx(0.5, rel=0.1) for each in added)
+    for one, other in itertools.combinations(added, 2):
+        assert float((one - other).std()) == pytest.approx(0.5 * 2**0.5, rel=0.1)  # no noise is seen twice
     with pytest.raises(ConfigError, match=r"loss\.disc_noise is 2\.0; wanted a number from 0 to 1"):
         small(tmp_path, *SAME, "loss.disc_noise=2")
 

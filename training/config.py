@@ -74,10 +74,10 @@ class LossConfig:
     transplant: in step 4, G sees x' with what W_e calls hidden in x laid over it, and must still give y. In a
     distillation every second scan has what hides the next one laid over it, and the teacher sees it without.
     teacher_sees: of a distillation, the teacher's face counts only where it finds that nothing hid it.
-    hidden_gain: of a distillation with transplant, how many times as much the teacher's face counts under the
-    occluder that was laid over the scan.
+    hidden_gain: of a distillation with transplant, how many times as much as elsewhere the teacher's face
+    counts under the occluder that was laid over the scan; the weights' mean stays 1.
     disc_noise: of a distillation, deviation of the noise on what D_Y sees, of photos and of G's pictures, of
-    the range -1 to 1. Without it D_Y tells a photo by its grain, which G cannot draw, and G learns streaks.
+    the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 
@@ -353,10 +353,12 @@ def _check(config: TrainConfig) -> None:
     wanted(
         not (loss.teacher_sees and ungated), "loss.teacher_sees", loss.teacher_sees, "false without a gate"
     )
-    wanted(loss.hidden_gain > 0, "loss.hidden_gain", loss.hidden_gain, "a positive number")
+    wanted(0 < loss.hidden_gain <= 100, "loss.hidden_gain", loss.hidden_gain, "a number in (0, 100]")
     wanted(0 <= loss.disc_noise <= 1, "loss.disc_noise", loss.disc_noise, "a number from 0 to 1")
     bare = model.method == "distil" and not loss.transplant
     wanted(not (loss.clean_x and bare), "loss.clean_x", loss.clean_x, "false without loss.transplant")
+    unhidden = loss.hidden_gain != 1 and bare
+    wanted(not unhidden, "loss.hidden_gain", loss.hidden_gain, "1 without loss.transplant")
     alone = model.method == "distil" and optim.batch < 2  # a scan has no next one in its batch
     wanted(not (loss.transplant and alone), "optim.batch", optim.batch, "2 or more for loss.transplant")
     wanted(optim.pool >= 1 or not loss.clean_x, "optim.pool", optim.pool, "1 or more for loss.clean_x")
