@@ -181,9 +181,8 @@ def test_shipped_teacher_finds_an_occluder_and_not_a_nose() -> None:
             found = distil.hidden_in(generator(tensor_from_images(np.stack(scans))))
         shares.append([float(share) for share in found.mean(dim=(1, 2, 3))])
     assert max(shares[0]) < distil.CLEAN_BELOW
-    assert (
-        float(np.median(shares[1])) > 20 * distil.CLEAN_BELOW
-    )  # one placenta of these eight lies beside the face
+    # Not all of them: one of these eight hides nothing that the teacher finds.
+    assert float(np.median(shares[1])) > 20 * distil.CLEAN_BELOW
 
 
 def test_discriminator_sees_both_under_noise(teacher: Path, tmp_path: Path) -> None:

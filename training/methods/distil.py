@@ -23,7 +23,7 @@ from getgan.training.weight import blur
 ERROR_FROM, ERROR_TO = 0.1, 0.2
 ERROR_BLUR = 0.012  # of the height
 SHUT, NEAR = 0.4, 5  # of 1 - s, and places each way
-# Share of the picture. Of 100 such scenes 97 have more with an occluder, and one without.
+# Share of the picture that is hidden so. Of 100 unseen scenes 97 have more with an occluder, and one without.
 CLEAN_BELOW = 0.005
 
 
