@@ -190,6 +190,7 @@ def _as_one_of_a_group(folder: Path, data: Path) -> None:
         "start": digest(probing.method.nets),
         "straight": digest(straight.method.nets),
         "resumed": digest(resumed.method.nets),
+        "threads": [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")],
     }
     torch.save(found, folder / f"rank{rank}.pt")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import torch
@@ -23,6 +24,9 @@ def join_processes(wanted: str) -> tuple[int, int, torch.device]:
     if world > 1 and not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
+        # The first optimizer imports it. Imported while a group is there, it keeps the group past its
+        # destruction, and Gloo's threads then run into the interpreter's end: SIGABRT, now and then.
+        importlib.import_module("torch._dynamo")
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return rank, world, device
 
