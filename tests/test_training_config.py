@@ -44,6 +44,7 @@ OTHER = TrainConfig(
         True,
         True,
         3.0,
+        1.5,
         0.1,
         5.0,
     ),

@@ -22,7 +22,7 @@ from getgan.training.console import Console
 from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
 from getgan.training.loop import Trainer
 from getgan.training.methods import distil
-from getgan.training.methods.distil import Distil, apart, hidden_in, laid_over_each, transplanted
+from getgan.training.methods.distil import Distil, apart, from_afar, hidden_in, laid_over_each, transplanted
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
@@ -109,6 +109,34 @@ def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
     assert float(taught.gate[0, :, :2, :3].max()) == 0.0
     assert torch.equal(taught.gate[0, :, 4:], before.gate[0, :, 4:])
     assert torch.equal(taught.gate[1:], before.gate[1:])
+
+
+def test_from_afar_an_eye_nearly_in_place_costs_less_than_one_far_off(teacher: Path, tmp_path: Path) -> None:
+    def eye(column: int) -> torch.Tensor:
+        face = torch.zeros(1, 3, 128, 128)
+        face[:, :, 60:66, column : column + 6] = -1.0
+        return face
+
+    near, far = (apart(eye(40), eye(column), None) for column in (48, 100))
+    assert near == far > 0  # pixel by pixel both are as wrong
+    left = torch.zeros(1, 1, 128, 128)
+    left[..., :80] = 1.0
+    for where in (None, torch.ones(1, 1, 128, 128), left):
+        near, far = (from_afar(eye(40), eye(column), where) for column in (48, 100))
+        assert from_afar(eye(40), eye(40), where) == 0
+        assert 0 < near < (0.9 * far if where is not left else torch.inf)
+    assert from_afar(eye(40), eye(100), left) > 0 == from_afar(eye(100), eye(90), left)
+    options = (*SAME, "loss.teacher_afar=2", "loss.lambda_gan=0")
+    method = started(tmp_path, teacher, *options).method
+    assert isinstance(method, Distil) and method._teacher is not None
+    x = noise(3, 1, 3, 32, 32)
+    taught = method._teacher(x).y_star
+    wanted = 20 * float(from_afar(method.nets["forward"](x).y_star.detach(), taught, None))
+    assert float(method.iterate(x, noise(4, 1, 3, 32, 32))["afar"]) == pytest.approx(
+        wanted, rel=1e-3, abs=1e-6
+    )
+    with pytest.raises(ConfigError, match=r"loss\.teacher_afar is -1\.0; wanted a number from 0 to 100"):
+        small(tmp_path, *SAME, "loss.teacher_afar=-1")
 
 
 def test_what_the_teacher_did_not_see_does_not_count(teacher: Path, tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ class LossConfig:
     teacher_sees: of a distillation, the teacher's face counts only where it finds that nothing hid it.
     hidden_gain: of a distillation with transplant, how many times as much as elsewhere the teacher's face
     counts under the occluder that was laid over the scan; the weights' mean stays 1.
+    teacher_afar: of a distillation, weight of the difference from the teacher's face after means over a
+    twentieth and a tenth of the height, beside the difference itself: an eye in a wrong place meets the right
+    one there.
     disc_noise: of a distillation, deviation of the noise on what D_Y sees, of photos and of G's pictures, of
     the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
@@ -101,6 +104,7 @@ class LossConfig:
     clean_x: bool = False
     teacher_sees: bool = False
     hidden_gain: float = 1.0
+    teacher_afar: float = 0.0
     disc_noise: float = 0.0
     lambda_teacher: float = 10.0  # distil only: of the difference from the teacher's face and gate
 
@@ -357,6 +361,7 @@ def _check(config: TrainConfig) -> None:
     wanted(0 <= loss.disc_noise <= 1, "loss.disc_noise", loss.disc_noise, "a number from 0 to 1")
     bare = model.method == "distil" and not loss.transplant
     wanted(not (loss.clean_x and bare), "loss.clean_x", loss.clean_x, "false without loss.transplant")
+    wanted(0 <= loss.teacher_afar <= 100, "loss.teacher_afar", loss.teacher_afar, "a number from 0 to 100")
     unhidden = loss.hidden_gain != 1 and bare
     wanted(not unhidden, "loss.hidden_gain", loss.hidden_gain, "1 without loss.transplant")
     alone = model.method == "distil" and optim.batch < 2  # a scan has no next one in its batch

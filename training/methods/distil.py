@@ -25,6 +25,7 @@ ERROR_BLUR = 0.012  # of the height
 SHUT, NEAR = 0.4, 5  # of 1 - s, and places each way
 # Share of the picture that is hidden so. Of 100 unseen scenes 97 have more with an occluder, and one without.
 CLEAN_BELOW = 0.005
+AFAR = (0.05, 0.1)  # windows of `from_afar`, of the height
 
 
 class Distil:
@@ -88,6 +89,9 @@ class Distil:
                 "face": loss.lambda_teacher * apart(self._reduced(out.y_star), taught.y_star, counts),
                 "error": 0.1 * loss.lambda_error * l1(self._reduced(out.y_error), taught.y_error),
             }
+            if loss.teacher_afar:
+                seen = from_afar(self._reduced(out.y_star), taught.y_star, counts)
+                losses["afar"] = loss.lambda_teacher * loss.teacher_afar * seen
             if out.gate is not None and taught.gate is not None:
                 losses["gate"] = loss.lambda_teacher * l1(_shut(out.gate, taught.gate), _shut(taught.gate))
         self.updates.step_generators(losses)
@@ -129,6 +133,16 @@ def apart(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
         return l1(face, wanted)
     difference = (face.float() - wanted.float()).abs().mean(dim=1, keepdim=True)
     return (where * difference).sum() / where.sum().clamp_min(1.0)
+
+
+def from_afar(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
+    """Mean |difference of the means over windows|, summed over AFAR's, weighted as in `apart`."""
+    difference = face.float() - wanted.float()
+    if where is not None:
+        difference = where * difference / where.mean().clamp_min(1e-3)
+    sides = [max(2, round(share * face.shape[2])) for share in AFAR]
+    pooled = [functional.avg_pool2d(difference, side, stride=side // 2).abs().mean() for side in sides]
+    return torch.stack(pooled).sum()
 
 
 def hidden_in(taught: GetGanOutput) -> Tensor:
