@@ -111,7 +111,7 @@ def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
     assert torch.equal(taught.gate[1:], before.gate[1:])
 
 
-def test_from_afar_an_eye_nearly_in_place_costs_less_than_one_far_off(teacher: Path, tmp_path: Path) -> None:
+def test_from_afar_an_eye_nearly_in_place_costs_less_than_one_far_off() -> None:
     def eye(column: int) -> torch.Tensor:
         face = torch.zeros(1, 3, 128, 128)
         face[:, :, 60:66, column : column + 6] = -1.0
@@ -119,22 +119,49 @@ def test_from_afar_an_eye_nearly_in_place_costs_less_than_one_far_off(teacher: P
 
     near, far = (apart(eye(40), eye(column), None) for column in (48, 100))
     assert near == far > 0  # pixel by pixel both are as wrong
-    left = torch.zeros(1, 1, 128, 128)
-    left[..., :80] = 1.0
-    for where in (None, torch.ones(1, 1, 128, 128), left):
+    evenly = torch.ones(1, 1, 128, 128)
+    left = evenly.clone()
+    left[..., 80:] = 0.0
+    for where in (None, evenly):
         near, far = (from_afar(eye(40), eye(column), where) for column in (48, 100))
+        assert 0 < near < 0.9 * far
         assert from_afar(eye(40), eye(40), where) == 0
-        assert 0 < near < (0.9 * far if where is not left else torch.inf)
-    assert from_afar(eye(40), eye(100), left) > 0 == from_afar(eye(100), eye(90), left)
-    options = (*SAME, "loss.teacher_afar=2", "loss.lambda_gan=0")
-    method = started(tmp_path, teacher, *options).method
-    assert isinstance(method, Distil) and method._teacher is not None
-    x = noise(3, 1, 3, 32, 32)
-    taught = method._teacher(x).y_star
-    wanted = 20 * float(from_afar(method.nets["forward"](x).y_star.detach(), taught, None))
-    assert float(method.iterate(x, noise(4, 1, 3, 32, 32))["afar"]) == pytest.approx(
-        wanted, rel=1e-3, abs=1e-6
+    assert from_afar(eye(100), eye(90), left) == 0 < from_afar(eye(40), eye(100), left)
+    # Weights whose mean is not 1 change nothing of the scale.
+    assert float(from_afar(eye(40), eye(52), 3 * left)) == pytest.approx(
+        float(from_afar(eye(40), eye(52), left)), rel=1e-6
     )
+    # A picture that is off by the same everywhere is off by that in every window of both sizes.
+    off = from_afar(torch.full((1, 3, 128, 128), 0.25), torch.zeros(1, 3, 128, 128), evenly)
+    assert float(off) == pytest.approx(0.5, rel=1e-6)
+    # One pixel alone: windows of 6 and 12 pixels at 128, every third and every sixth.
+    point = torch.zeros(1, 1, 128, 128)
+    point[..., 64, 64] = 1.0
+    wanted = 4 / 36 / 41**2 + 4 / 144 / 20**2
+    assert float(from_afar(point, torch.zeros_like(point), None)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_from_afar_is_one_of_the_losses(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the weights of the difference itself, of another network than the teacher's."""
+    left = torch.zeros(2, 1, 32, 32)
+    left[0, :, :, :16] = 1.0
+    monkeypatch.setattr(distil, "laid_over_each", lambda _taught: left)
+    options = ("optim.batch=2", "loss.transplant=true", "loss.hidden_gain=3", "loss.teacher_afar=2")
+    method = started(tmp_path, teacher, *SAME, *options).method
+    assert isinstance(method, Distil) and method._teacher is not None
+    with torch.no_grad():
+        for value in method.nets["forward"].parameters():
+            value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(5)))
+    x = noise(3, 2, 3, 32, 32)
+    seen, taught = transplanted(x, method._teacher(x), left)
+    face = method.nets["forward"](seen).y_star.detach()
+    wanted, even = (
+        10 * 2 * float(from_afar(face, taught.y_star, where)) for where in (1.0 + 2.0 * left, None)
+    )
+    assert wanted > 0.01 and abs(wanted - even) > 0.01 * wanted
+    assert float(method.iterate(x, noise(4, 2, 3, 32, 32))["afar"]) == pytest.approx(wanted, rel=1e-4)
     with pytest.raises(ConfigError, match=r"loss\.teacher_afar is -1\.0; wanted a number from 0 to 100"):
         small(tmp_path, *SAME, "loss.teacher_afar=-1")
 

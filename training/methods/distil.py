@@ -25,7 +25,7 @@ ERROR_BLUR = 0.012  # of the height
 SHUT, NEAR = 0.4, 5  # of 1 - s, and places each way
 # Share of the picture that is hidden so. Of 100 unseen scenes 97 have more with an occluder, and one without.
 CLEAN_BELOW = 0.005
-AFAR = (0.05, 0.1)  # windows of `from_afar`, of the height
+AFAR = (20, 10)  # windows of `from_afar`: this part of the height, rounded down
 
 
 class Distil:
@@ -136,11 +136,14 @@ def apart(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
 
 
 def from_afar(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
-    """Mean |difference of the means over windows|, summed over AFAR's, weighted as in `apart`."""
+    """Mean |difference of the means over windows|, summed over AFAR's; `where` weighs each pixel before.
+
+    Windows overlap by half and lie inside the picture, so a pixel at its rim counts less than another.
+    """
     difference = face.float() - wanted.float()
     if where is not None:
         difference = where * difference / where.mean().clamp_min(1e-3)
-    sides = [max(2, round(share * face.shape[2])) for share in AFAR]
+    sides = [max(2, face.shape[2] // part) for part in AFAR]
     pooled = [functional.avg_pool2d(difference, side, stride=side // 2).abs().mean() for side in sides]
     return torch.stack(pooled).sum()
 
