@@ -16,5 +16,5 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 # A shell's background job ignores Ctrl-C, and so would the processes that the tests start to interrupt them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# nohup does the same to a terminal's end, and then no test's process stops at one.
+# Under nohup they would ignore SIGHUP.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
