@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from backend_helpers import needs_onnxruntime
 from bundle_helpers import make_bundle, network, sample
 from engine_helpers import needs_rtx
 
+from getgan.benchmarks import gpu_measure
 from getgan.benchmarks.gpu_check import GpuOptions, batches_from
 from getgan.benchmarks.gpu_contenders import Contender, EngineContender, Frames, TorchContender, torch_name
 from getgan.benchmarks.gpu_limits import operations, seconds_from_trtexec, trtexec_seconds
@@ -114,6 +116,29 @@ def test_ways_are_judged_by_the_golden_picture_and_measured_in_turn(bundle: Bund
     assert not report_of(broken, Way("pytorch fp32 eager", 1)).passed  # nothing of ours ran
     for each in contenders:
         each.close()
+
+
+@needs_onnxruntime
+def test_what_a_new_shape_costs_is_no_part_of_the_rate(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU picks its kernels at the first call of a shape: half a second, seen with ONNX Runtime's CUDA."""
+    clock: list[float] = [0.0]
+    seen: set[int] = set()
+
+    class Preparing(EngineContender):
+        def faces(self, frames: Frames) -> Frames:
+            clock[0] += 0.01 if len(frames) in seen else 10.0
+            seen.add(len(frames))
+            return frames
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    opened = on_cpu(bundle)
+    contender = Preparing("onnxruntime cuda fp32", opened.engine, (-1.0, 1.0))
+    (way,) = measure([contender], golden_of(bundle), {"fp32": bundle.manifest.variants[0].figures}, 2, 1)
+    assert way.per_second == pytest.approx(gpu_measure.MANY * 2 / 0.01)
+    assert way.p99 == pytest.approx(0.01)
+    opened.close()
 
 
 def test_pytorch_gives_the_reference_s_picture_in_both_precisions(checkpoint: Path) -> None:

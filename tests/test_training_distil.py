@@ -22,7 +22,15 @@ from getgan.training.console import Console
 from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
 from getgan.training.loop import Trainer
 from getgan.training.methods import distil
-from getgan.training.methods.distil import Distil, apart, from_afar, hidden_in, laid_over_each, transplanted
+from getgan.training.methods.distil import (
+    Distil,
+    apart,
+    from_afar,
+    grown,
+    hidden_in,
+    laid_over_each,
+    transplanted,
+)
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
@@ -92,10 +100,62 @@ def test_what_hides_a_face_is_in_y_e_where_the_gate_is_shut() -> None:
     assert float(hidden[[0, 2, 3]].max()) == 0.0
 
 
+def test_what_hides_a_face_is_taken_wider_than_it_was_found() -> None:
+    found = torch.zeros(1, 1, 64, 64)
+    found[..., 20:30, 20:30] = 1.0
+    assert torch.equal(grown(found, 0.0), found)
+    wider = grown(found, 0.125)  # 8 pixels each way, and an edge of 2 more and 2 less
+    assert float(wider[..., 14:36, 14:36].min()) == 1.0
+    assert float(wider[..., 10:40, 10:40].min()) > 0.0
+    outside = torch.ones_like(found, dtype=torch.bool)
+    outside[..., 10:40, 10:40] = False
+    assert float(wider[outside].max()) == 0.0
+    everywhere = torch.ones(1, 1, 64, 64)
+    assert torch.equal(grown(everywhere, 0.125), everywhere)  # the picture's edge is none of the mask's
+
+
+def test_rim_is_drawn_anew_and_counts_for_both(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in the rim is laid over the other scan, and what the teacher says there does not count."""
+    corner = torch.zeros(2, 1, 32, 32)
+    corner[1, :, :8, :8] = 1.0
+    monkeypatch.setattr(distil, "hidden_in", lambda _taught: corner)
+    counted: list[Tensor] = []
+    laid: list[Tensor] = []
+
+    def told_apart(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
+        assert where is not None
+        counted.append(where)
+        return apart(face, wanted, where)
+
+    def told_laid(hides: Tensor) -> Tensor:
+        laid.append(hides)
+        return laid_over_each(hides)
+
+    monkeypatch.setattr(distil, "apart", told_apart)
+    monkeypatch.setattr(distil, "laid_over_each", told_laid)
+    options = ("optim.batch=2", "loss.transplant=true", "loss.teacher_sees=true")
+    for rim, wider in ((0.0, False), (0.125, True)):
+        always = f"loss.hidden_rim=[{rim}, {rim}]"
+        method = started(tmp_path / str(rim), teacher, *SAME, *options, always).method
+        method.iterate(noise(3, 2, 3, 32, 32), noise(4, 2, 3, 32, 32))
+        assert (float(counted[-1][1, :, 9, 9]) == 0.0) == wider == (float(laid[-1][1, :, 9, 9]) == 1.0)
+        assert float(counted[-1][1, :, 20, 20]) == 1.0 and float(laid[-1][1, :, 20, 20]) == 0.0
+    method = started(tmp_path / "drawn", teacher, *SAME, *options, "loss.hidden_rim=[0.03, 0.25]").method
+    for _ in range(8):
+        method.iterate(noise(3, 2, 3, 32, 32), noise(4, 2, 3, 32, 32))
+    shares = {float(hides.mean()) for hides in laid[-8:]}
+    assert len(shares) > 2 and max(shares) > 2 * min(shares)
+    for wrong in ("[0.1, 0.05]", "[0.1, 0.3]", "[-0.1, 0.1]"):
+        with pytest.raises(ConfigError, match=r"hidden_rim is .*; wanted two shares from 0 to 0\.25, rising"):
+            small(tmp_path, *SAME, f"loss.hidden_rim={wrong}")
+
+
 def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
     x = noise(1, 4, 3, 64, 64)  # twice the teacher's size
     before = seen_by_a_teacher((1, slice(0, 12), slice(0, 14)), (2, slice(0, 8), slice(0, 8)))
-    laid = laid_over_each(before)
+    laid = laid_over_each(hidden_in(before))
     assert float(laid[0, :, :11, :13].min()) == 1.0 and float(laid[1:].max()) == 0.0
     seen, taught = transplanted(x, before, laid)
     assert torch.equal(taught.y_star, before.y_star)
@@ -147,7 +207,7 @@ def test_from_afar_is_one_of_the_losses(
     """With the weights of the difference itself, of another network than the teacher's."""
     left = torch.zeros(2, 1, 32, 32)
     left[0, :, :, :16] = 1.0
-    monkeypatch.setattr(distil, "laid_over_each", lambda _taught: left)
+    monkeypatch.setattr(distil, "laid_over_each", lambda _hides: left)
     options = ("optim.batch=2", "loss.transplant=true", "loss.hidden_gain=3", "loss.teacher_afar=2")
     method = started(tmp_path, teacher, *SAME, *options).method
     assert isinstance(method, Distil) and method._teacher is not None
@@ -185,7 +245,7 @@ def test_what_was_hidden_can_count_more(
     """When an occluder was laid over the left half of the first scan."""
     left = torch.zeros(2, 1, 32, 32)
     left[0, :, :, :16] = 1.0
-    monkeypatch.setattr(distil, "laid_over_each", lambda _taught: left)
+    monkeypatch.setattr(distil, "laid_over_each", lambda _hides: left)
     told = {}
     for gain in (1, 3):
         options = ("optim.batch=2", "loss.transplant=true", f"loss.hidden_gain={gain}")
@@ -214,7 +274,7 @@ def test_what_the_teacher_did_not_see_does_not_count_where_it_was_hidden(
     everywhere[0] = 1.0
     blind = torch.zeros(2, 1, 32, 32)
     blind[:, :, :16] = 1.0
-    monkeypatch.setattr(distil, "laid_over_each", lambda _taught: everywhere)
+    monkeypatch.setattr(distil, "laid_over_each", lambda _hides: everywhere)
     monkeypatch.setattr(distil, "hidden_in", lambda _taught: blind)
     options = ("loss.transplant=true", "loss.hidden_gain=3", "loss.teacher_sees=true", "loss.lambda_gan=0")
     method = started(tmp_path, teacher, *SAME, "optim.batch=2", *options).method

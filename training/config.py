@@ -79,6 +79,10 @@ class LossConfig:
     teacher_afar: of a distillation, weight of the difference from the teacher's face after means over a
     twentieth and a tenth of the height, beside the difference itself: an eye in a wrong place meets the right
     one there.
+    hidden_rim: of a distillation, by how much more than the teacher finds counts as hidden, all around and as
+    a share of the height; drawn between both anew for each iteration. Of what hides a face the teacher finds
+    seven tenths, and without a rim the fingertips of laid-over hands are missing, and eyes look out from
+    behind them that no hand of a real scan leaves free.
     disc_noise: of a distillation, deviation of the noise on what D_Y sees, of photos and of G's pictures, of
     the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
@@ -105,6 +109,7 @@ class LossConfig:
     teacher_sees: bool = False
     hidden_gain: float = 1.0
     teacher_afar: float = 0.0
+    hidden_rim: tuple[float, float] = (0.0, 0.0)
     disc_noise: float = 0.0
     lambda_teacher: float = 10.0  # distil only: of the difference from the teacher's face and gate
 
@@ -359,6 +364,10 @@ def _check(config: TrainConfig) -> None:
     )
     wanted(0 < loss.hidden_gain <= 100, "loss.hidden_gain", loss.hidden_gain, "a number in (0, 100]")
     wanted(0 <= loss.disc_noise <= 1, "loss.disc_noise", loss.disc_noise, "a number from 0 to 1")
+    narrow, wide = loss.hidden_rim
+    wanted(
+        0 <= narrow <= wide <= 0.25, "loss.hidden_rim", loss.hidden_rim, "two shares from 0 to 0.25, rising"
+    )
     bare = model.method == "distil" and not loss.transplant
     wanted(not (loss.clean_x and bare), "loss.clean_x", loss.clean_x, "false without loss.transplant")
     wanted(0 <= loss.teacher_afar <= 100, "loss.teacher_afar", loss.teacher_afar, "a number from 0 to 100")

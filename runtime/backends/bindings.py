@@ -30,7 +30,7 @@ def attempts(gpu: int, precision: Precision) -> tuple[Attempt, ...]:
     """Strictly with CUDA graphs; then, for a graph that counts its pixels on the CPU, without either.
 
     The strict way refuses such a graph, and is right to: no CUDA graph holds a CPU's node. The other way is
-    judged by its profile (`placement`). Neither has run on a GPU yet.
+    judged by its profile (`placement`). The strict way ran on an H100; the other has not run on a GPU yet.
     """
     # TF32 has 10 bits of mantissa; fp32 means fp32.
     settings: dict[str, Any] = {"device_id": gpu, "use_tf32": 0}

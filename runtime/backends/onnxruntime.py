@@ -115,6 +115,8 @@ class OnnxRuntimeEngine:
             if CUDA not in onnxruntime.get_available_providers():
                 raise DeviceError(f"{package} has no {CUDA}; {self._repair}")
             os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # else CUDA numbers the fastest 0
+            # 1.31 warns, in colour, that the provider is no plug-in; that logger has no other switch.
+            onnxruntime.set_default_logger_severity(3)
             if hasattr(onnxruntime, "preload_dlls"):  # since 1.21: CUDA libraries that pip installed
                 with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
                     onnxruntime.preload_dlls()

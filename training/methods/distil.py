@@ -25,6 +25,7 @@ ERROR_BLUR = 0.012  # of the height
 SHUT, NEAR = 0.4, 5  # of 1 - s, and places each way
 # Share of the picture that is hidden so. Of 100 unseen scenes 97 have more with an occluder, and one without.
 CLEAN_BELOW = 0.005
+SOFT = 5  # pixels of the teacher's picture over which the edge of a grown mask is softened
 AFAR = (20, 10)  # windows of `from_afar`: this part of the height, rounded down
 
 
@@ -77,9 +78,10 @@ class Distil:
             if loss.clean_x:
                 x = self.with_clean_scans(x, taught)
                 taught = self._taught(x)
-            counts = 1.0 - hidden_in(taught) if loss.teacher_sees else None
-            if loss.transplant:
-                laid = laid_over_each(taught)
+            hides = self._hides(taught) if loss.teacher_sees or loss.transplant else None
+            counts = 1.0 - hides if hides is not None and loss.teacher_sees else None
+            if hides is not None and loss.transplant:
+                laid = laid_over_each(hides)
                 x, taught = transplanted(x, taught, laid)
                 if loss.hidden_gain != 1.0:
                     counts = (1.0 if counts is None else counts) * (1.0 + (loss.hidden_gain - 1.0) * laid)
@@ -115,6 +117,12 @@ class Distil:
             x = x.clone()
             x[::2] = kept.draw(len(x[::2]))
         return x
+
+    def _hides(self, taught: GetGanOutput) -> Tensor:
+        """What hides each face, as wide as this iteration has it."""
+        narrow, wide = self.loss.hidden_rim
+        rim = narrow if narrow == wide else float(torch.empty(()).uniform_(narrow, wide))
+        return grown(hidden_in(taught), rim)
 
     def _taught(self, x: Tensor) -> GetGanOutput:
         if self._teacher is None:
@@ -158,9 +166,18 @@ def hidden_in(taught: GetGanOutput) -> Tensor:
     return near * ((error - ERROR_FROM) / (ERROR_TO - ERROR_FROM)).clamp(0.0, 1.0)
 
 
-def laid_over_each(taught: GetGanOutput) -> Tensor:
-    """Where every second scan gets the next one's occluder, (N, 1, H, W) in [0, 1] of the teacher's face."""
-    hidden = hidden_in(taught).roll(-1, dims=0)
+def grown(hidden: Tensor, rim: float) -> Tensor:
+    """A mask (N, 1, H, W) in [0, 1] with a rim of so much of the height, and a soft edge; as it is for 0."""
+    reach = round(rim * hidden.shape[2])
+    if reach == 0:
+        return hidden
+    wider = functional.max_pool2d(hidden, 2 * reach + 1, stride=1, padding=reach)
+    return functional.avg_pool2d(wider, SOFT, stride=1, padding=SOFT // 2, count_include_pad=False)
+
+
+def laid_over_each(hides: Tensor) -> Tensor:
+    """Where every second scan gets what hides the next one, (N, 1, H, W) in [0, 1] of the teacher's face."""
+    hidden = hides.roll(-1, dims=0)
     return hidden * (torch.arange(len(hidden), device=hidden.device) % 2 == 0).view(-1, 1, 1, 1)
 
 
