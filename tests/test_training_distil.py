@@ -140,12 +140,14 @@ def test_rim_is_drawn_anew_and_counts_for_both(
         always = f"loss.hidden_rim=[{rim}, {rim}]"
         method = started(tmp_path / str(rim), teacher, *SAME, *options, always).method
         method.iterate(noise(3, 2, 3, 32, 32), noise(4, 2, 3, 32, 32))
-        assert (float(counted[-1][1, :, 9, 9]) == 0.0) == wider == (float(laid[-1][1, :, 9, 9]) == 1.0)
-        assert float(counted[-1][1, :, 20, 20]) == 1.0 and float(laid[-1][1, :, 20, 20]) == 0.0
+        hides, found = laid[-2:]
+        assert (float(counted[-1][1, :, 9, 9]) == 0.0) == wider == (float(hides[1, :, 9, 9]) == 1.0)
+        assert float(counted[-1][1, :, 20, 20]) == 1.0 and float(hides[1, :, 20, 20]) == 0.0
+        assert torch.equal(found, corner)  # where the gate shuts
     method = started(tmp_path / "drawn", teacher, *SAME, *options, "loss.hidden_rim=[0.03, 0.25]").method
     for _ in range(8):
         method.iterate(noise(3, 2, 3, 32, 32), noise(4, 2, 3, 32, 32))
-    shares = {float(hides.mean()) for hides in laid[-8:]}
+    shares = {float(hides.mean()) for hides in laid[-16::2]}
     assert len(shares) > 2 and max(shares) > 2 * min(shares)
     for wrong in ("[0.1, 0.05]", "[0.1, 0.3]", "[-0.1, 0.1]"):
         with pytest.raises(ConfigError, match=r"hidden_rim is .*; wanted two shares from 0 to 0\.25, rising"):
@@ -157,7 +159,7 @@ def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
     before = seen_by_a_teacher((1, slice(0, 12), slice(0, 14)), (2, slice(0, 8), slice(0, 8)))
     laid = laid_over_each(hidden_in(before))
     assert float(laid[0, :, :11, :13].min()) == 1.0 and float(laid[1:].max()) == 0.0
-    seen, taught = transplanted(x, before, laid)
+    seen, taught = transplanted(x, before, laid, laid)
     assert torch.equal(taught.y_star, before.y_star)
     for picture, own, size in ((seen, x, 2), (taught.y_error, before.y_error, 1)):
         assert torch.equal(picture[1], own[1]) and torch.equal(picture[3], own[3])
@@ -167,6 +169,10 @@ def test_every_second_scan_gets_the_next_one_s_occluder() -> None:
         assert torch.equal(picture[2], own[2])  # of the fourth nothing is hidden
     assert taught.gate is not None and before.gate is not None
     assert float(taught.gate[0, :, :2, :3].max()) == 0.0
+    # Laid over with a rim the gate shuts as before, and y_e has all of it.
+    _, rimmed = transplanted(x, before, grown(laid, 0.125), laid)
+    assert rimmed.gate is not None and torch.equal(rimmed.gate, taught.gate)
+    assert torch.equal(rimmed.y_error[0, :, :14, :16], before.y_error[1, :, :14, :16])
     assert torch.equal(taught.gate[0, :, 4:], before.gate[0, :, 4:])
     assert torch.equal(taught.gate[1:], before.gate[1:])
 
@@ -215,7 +221,7 @@ def test_from_afar_is_one_of_the_losses(
         for value in method.nets["forward"].parameters():
             value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(5)))
     x = noise(3, 2, 3, 32, 32)
-    seen, taught = transplanted(x, method._teacher(x), left)
+    seen, taught = transplanted(x, method._teacher(x), left, left)
     face = method.nets["forward"](seen).y_star.detach()
     wanted, even = (
         10 * 2 * float(from_afar(face, taught.y_star, where)) for where in (1.0 + 2.0 * left, None)
@@ -253,7 +259,7 @@ def test_what_was_hidden_can_count_more(
         method = trainer.method
         assert isinstance(method, Distil) and method._teacher is not None
         x = noise(3, 2, 3, 32, 32)
-        seen, taught = transplanted(x, method._teacher(x), left)
+        seen, taught = transplanted(x, method._teacher(x), left, left)
         off = (method.nets["forward"](seen).y_star - taught.y_star).detach().abs()
         hidden = float(off[0, :, :, :16].mean())
         rest = float((off[0, :, :, 16:].mean() + 2 * off[1].mean()) / 3)
@@ -280,7 +286,7 @@ def test_what_the_teacher_did_not_see_does_not_count_where_it_was_hidden(
     method = started(tmp_path, teacher, *SAME, "optim.batch=2", *options).method
     assert isinstance(method, Distil) and method._teacher is not None
     x = noise(3, 2, 3, 32, 32)
-    seen, taught = transplanted(x, method._teacher(x), everywhere)
+    seen, taught = transplanted(x, method._teacher(x), everywhere, everywhere)
     off = (method.nets["forward"](seen).y_star - taught.y_star).detach().abs()[:, :, 16:]
     wanted = 10 * float((3 * off[0].mean() + off[1].mean()) / 4)
     assert float(method.iterate(x, noise(4, 2, 3, 32, 32))["face"]) == pytest.approx(wanted, rel=1e-3)

@@ -78,11 +78,15 @@ class Distil:
             if loss.clean_x:
                 x = self.with_clean_scans(x, taught)
                 taught = self._taught(x)
-            hides = self._hides(taught) if loss.teacher_sees or loss.transplant else None
-            counts = 1.0 - hides if hides is not None and loss.teacher_sees else None
-            if hides is not None and loss.transplant:
+            counts = None
+            if loss.teacher_sees or loss.transplant:
+                found = hidden_in(taught)
+                hides = grown(found, self._rim())
+                if loss.teacher_sees:
+                    counts = 1.0 - hides
+            if loss.transplant:
                 laid = laid_over_each(hides)
-                x, taught = transplanted(x, taught, laid)
+                x, taught = transplanted(x, taught, laid, laid_over_each(found))
                 if loss.hidden_gain != 1.0:
                     counts = (1.0 if counts is None else counts) * (1.0 + (loss.hidden_gain - 1.0) * laid)
             out = self._forward(x)
@@ -118,11 +122,10 @@ class Distil:
             x[::2] = kept.draw(len(x[::2]))
         return x
 
-    def _hides(self, taught: GetGanOutput) -> Tensor:
-        """What hides each face, as wide as this iteration has it."""
+    def _rim(self) -> float:
+        """By how much more than was found counts as hidden in this iteration."""
         narrow, wide = self.loss.hidden_rim
-        rim = narrow if narrow == wide else float(torch.empty(()).uniform_(narrow, wide))
-        return grown(hidden_in(taught), rim)
+        return narrow if narrow == wide else float(torch.empty(()).uniform_(narrow, wide))
 
     def _taught(self, x: Tensor) -> GetGanOutput:
         if self._teacher is None:
@@ -181,11 +184,17 @@ def laid_over_each(hides: Tensor) -> Tensor:
     return hidden * (torch.arange(len(hidden), device=hidden.device) % 2 == 0).view(-1, 1, 1, 1)
 
 
-def transplanted(x: Tensor, taught: GetGanOutput, hidden: Tensor) -> tuple[Tensor, GetGanOutput]:
-    """The scans under the next one's occluder, where `hidden` says so; the teacher's face stays."""
+def transplanted(
+    x: Tensor, taught: GetGanOutput, hidden: Tensor, found: Tensor
+) -> tuple[Tensor, GetGanOutput]:
+    """The scans under the next one's occluder, where `hidden` says so; the teacher's face stays.
+
+    The gate shuts where the occluder was `found` alone: one that shut in the rim too would keep from the face
+    what is to be seen around a hand, and pose is told from that.
+    """
     assert taught.gate is not None  # as above
     over = functional.interpolate(hidden, size=x.shape[2:], mode="bilinear")
-    places = functional.adaptive_avg_pool2d(hidden, (taught.gate.shape[2], taught.gate.shape[3]))
+    places = functional.adaptive_avg_pool2d(found, (taught.gate.shape[2], taught.gate.shape[3]))
     return _laid_over(x, over), GetGanOutput(
         taught.y_star,
         _laid_over(taught.y_error.float(), hidden),
