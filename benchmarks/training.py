@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from getgan.errors import ConfigError
 from getgan.models.getgan import GetGanGenerator
 from getgan.printing import json_text
 from getgan.training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig, load_config
@@ -77,7 +78,13 @@ def compare_iterations(
     configs = {case: _config(case, size, ngf) for case in (CASES if recipe is None else (PEER,))}
     if recipe is not None:
         alike = [f"data.size={size}", "optim.batch=1", "run.precision=fp32"]
-        if load_config(recipe).model.method == "distil":
+        method_name = load_config(recipe).model.method
+        if method_name == "trunk":
+            raise ConfigError(
+                f"{recipe} is of method trunk, which learns from pairs of scans, and the cases here have a "
+                "batch of 1; what its iterations take stands in its run's log.jsonl"
+            )
+        if method_name == "distil":
             alike.append("loss.transplant=false")  # takes two scans, and next to no time
         own = load_config(recipe, alike)
         configs[recipe.stem] = own

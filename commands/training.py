@@ -29,7 +29,7 @@ def train(
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint that a distillation learns from; else that of --start-from."),
+        typer.Option(help="Checkpoint that methods distil and trunk learn from; else that of --start-from."),
     ] = None,
     guard: Annotated[
         bool, typer.Option(help="Afterwards calibrate the guard that getgan export puts into a bundle.")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from getgan.contract import OUTPUTS, Output
+from getgan.errors import ConfigError
 from getgan.models.blocks import (
     LEFT_OUT,
     Levels,
@@ -60,6 +61,14 @@ class GetGanOutput(NamedTuple):
     y_star: Tensor  # (N, 3, H, W) in [-1, 1]: the face
     y_error: Tensor  # (N, 3, H, W) in [-1, 1]: what has no counterpart in a face
     gate: Tensor | None  # (N, C, h, w) at the trunk's size, or (N, 1, h, w) for "channel"; ~1 face, ~0 error
+
+
+class Thought(NamedTuple):
+    """What stands between the encoder and the decoders, all (N, C, h, w) at the trunk's size."""
+
+    face: Tensor  # what the face is drawn from
+    error: Tensor  # what y_e is drawn from
+    gate: Tensor  # s, as GetGanOutput has it
 
 
 class GetGanGenerator(Generator):
@@ -126,10 +135,51 @@ class GetGanGenerator(Generator):
             found["occlusion"] = (1 - result.gate).mean(dim=1, keepdim=True)
         return found
 
+    @property
+    def ends(self) -> list[nn.Sequential]:
+        """All but the trunk: encoder, face's and error's decoder."""
+        return [_split(self.shared)[0], _split(self.fake)[2], _split(self.error)[2]]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """What the trunk sees of x, (N, 3, H, W) float RGB in [-1, 1] -> (N, C, h, w)."""
+        check_image(x, self.config.in_channels, self.min_size, self.multiple_of)
+        seen: Tensor = _split(self.shared)[0](x)
+        return seen
+
+    def think(self, seen: Tensor) -> Thought:
+        """The trunk alone, of what `encode` gives; ConfigError without a gate."""
+        if self.gate is None:
+            raise ConfigError("the trunk is asked for what it thinks, and has no gate; wanted gate=1x1")
+        features = _split(self.shared)[1](seen)
+        s = torch.sigmoid(self.gate(features))
+        return Thought(_split(self.fake)[1](s * features), _split(self.error)[1]((1 - s) * features), s)
+
+    def draw(self, thought: Thought) -> GetGanOutput:
+        """Face, error and gate of it: draw(think(encode(x))) is forward(x)."""
+        return GetGanOutput(self.draw_face(thought), self.draw_error(thought), thought.gate)
+
+    def draw_face(self, thought: Thought) -> Tensor:
+        """y_* of it, (N, 3, H, W) in [-1, 1]."""
+        y_star: Tensor = _split(self.fake)[2](thought.face)
+        return y_star
+
+    def draw_error(self, thought: Thought) -> Tensor:
+        """y_e of it, (N, 3, H, W) in [-1, 1]."""
+        y_error: Tensor = _split(self.error)[2](thought.error)
+        return y_error
+
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         check_image(x, self.config.in_channels, self.min_size, self.multiple_of)
         features: Tensor = self.shared(x)  # (N, C, h, w), h = H / multiple_of; by default C = 4 ngf at H/4
         return features, None if self.gate is None else torch.sigmoid(self.gate(features))
+
+
+def _split(layers: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """What stands before the residual blocks, these, and what stands behind them."""
+    blocks = [n for n, layer in enumerate(layers) if isinstance(layer, ResidualBlock)]
+    first, behind = blocks[0], blocks[-1] + 1
+    every = list(layers)
+    return nn.Sequential(*every[:first]), nn.Sequential(*every[first:behind]), nn.Sequential(*every[behind:])
 
 
 def _gate(config: GetGanConfig) -> nn.Conv2d | None:

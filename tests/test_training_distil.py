@@ -11,53 +11,43 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from training_helpers import Stopping, from_folders, noise, same, state_of, train
+from training_helpers import (
+    SMALL,
+    assert_resumed_alike,
+    from_folders,
+    noise,
+    small,
+    started,
+    trained,
+)
 
 from getgan.errors import ConfigError, GetganError, OutputError, TrainingError
 from getgan.models.checkpoint import load_checkpoint, save_checkpoint
 from getgan.models.getgan import GetGanOutput
 from getgan.models.tensors import tensor_from_images
-from getgan.training.config import TrainConfig, config_from_toml_text
-from getgan.training.console import Console
+from getgan.training.config import config_from_toml_text
 from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
-from getgan.training.loop import Trainer
 from getgan.training.methods import distil
-from getgan.training.methods.distil import (
-    Distil,
-    apart,
-    from_afar,
+from getgan.training.methods.distil import Distil, apart, from_afar
+from getgan.training.methods.getgan import CLEAN
+from getgan.training.methods.hiding import (
+    CLEAN_BELOW,
     grown,
     hidden_in,
     laid_over_each,
     transplanted,
+    with_clean_scans,
 )
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
 LARGER = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64")
 SAME = ("model.method=distil",)
-
-
-def small(folder: Path, *overrides: str) -> TrainConfig:
-    return from_folders(folder.parent / f"{folder.name}-pictures", *SMALL, *overrides)
-
-
-def trained(folder: Path, *overrides: str) -> Path:
-    Trainer(small(folder, *overrides), folder, Console(quiet=True), resume=False).run()
-    return folder / "last.safetensors"
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint for 32 pixels."""
     return trained(tmp_path_factory.mktemp("teacher"))
-
-
-def started(
-    folder: Path, start: Path | None, *overrides: str, teacher: Path | None = None, resume: bool = False
-) -> Trainer:
-    config = small(folder, *overrides)
-    return Trainer(config, folder, Console(quiet=True), resume=resume, start=start, teacher=teacher)
 
 
 def test_who_is_its_own_teacher_has_nothing_to_learn(teacher: Path, tmp_path: Path) -> None:
@@ -299,11 +289,11 @@ def test_shipped_teacher_finds_an_occluder_and_not_a_nose() -> None:
         scene = SceneConfig(size=checkpoint.contract.size, occlusion=occlusion)
         scans = [render_ultrasound(scene, seed_of("ultrasound", "test", n)).ultrasound for n in range(8)]
         with torch.no_grad():
-            found = distil.hidden_in(generator(tensor_from_images(np.stack(scans))))
+            found = hidden_in(generator(tensor_from_images(np.stack(scans))))
         shares.append([float(share) for share in found.mean(dim=(1, 2, 3))])
-    assert max(shares[0]) < distil.CLEAN_BELOW
+    assert max(shares[0]) < CLEAN_BELOW
     # Not all of them: one of these eight hides nothing that the teacher finds.
-    assert float(np.median(shares[1])) > 20 * distil.CLEAN_BELOW
+    assert float(np.median(shares[1])) > 20 * CLEAN_BELOW
 
 
 def test_discriminator_sees_both_under_noise(teacher: Path, tmp_path: Path) -> None:
@@ -328,16 +318,16 @@ def test_discriminator_sees_both_under_noise(teacher: Path, tmp_path: Path) -> N
 
 def test_scans_that_get_an_occluder_are_those_without_one(teacher: Path, tmp_path: Path) -> None:
     trainer = started(tmp_path, teacher, *SAME, "optim.batch=2", "loss.transplant=true", "loss.clean_x=true")
-    assert isinstance(trainer.method, Distil)
+    pool = trainer.method.pools[CLEAN]
     x, half = noise(1, 4, 3, 32, 32), (slice(0, 12), slice(0, 14))
     hidden = seen_by_a_teacher(*((scan, *half) for scan in range(4)))
     taught = seen_by_a_teacher(*((scan, *half) for scan in range(3)))  # nothing hides the fourth
-    kept = trainer.method.with_clean_scans(x, hidden)
+    kept = with_clean_scans(x, hidden_in(hidden), pool)
     assert torch.equal(kept, x)  # none is known yet
-    kept = trainer.method.with_clean_scans(x, taught)
+    kept = with_clean_scans(x, hidden_in(taught), pool)
     assert torch.equal(kept[0], x[3]) and torch.equal(kept[2], x[3])
     assert torch.equal(kept[1::2], x[1::2])
-    kept = trainer.method.with_clean_scans(x.flip(1), hidden)  # the one that was kept before
+    kept = with_clean_scans(x.flip(1), hidden_in(hidden), pool)  # the one that was kept before
     assert torch.equal(kept[0], x[3]) and torch.equal(kept[1], x.flip(1)[1])
     with pytest.raises(ConfigError, match=r"loss\.clean_x is True; wanted false without loss\.transplant"):
         small(tmp_path, *SAME, "loss.clean_x=true")
@@ -354,7 +344,6 @@ def test_transplanting_wants_a_gate(tmp_path: Path) -> None:
 
 def test_only_the_generator_and_its_discriminator_move(teacher: Path, tmp_path: Path) -> None:
     trainer = started(tmp_path, teacher, *LARGER)
-    assert isinstance(trainer.method, Distil)
     assert set(trainer.method.nets) == {"forward", "disc_y"}
     moved = {
         name: {key: value.clone() for key, value in net.state_dict().items()}
@@ -385,12 +374,7 @@ def test_resumed_run_is_the_run_that_was_not_stopped(teacher: Path, tmp_path: Pa
         tmp_path / "pictures", *SMALL, *LARGER, pictures, "run.checkpoint_every=2", "optim.ema=0.5"
     )
     config = replace(config, optim=replace(config.optim, iterations=4))
-    Trainer(config, tmp_path / "whole", Console(quiet=True), resume=False, start=teacher).run()
-    with pytest.raises(InterruptedError):
-        Trainer(config, tmp_path / "parts", Stopping(3), resume=False, start=teacher).run()
-    assert state_of(tmp_path / "parts")["progress"]["iteration"] == 2
-    train(config, tmp_path / "parts", resume=True)
-    assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
+    assert_resumed_alike(config, tmp_path, teacher)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

@@ -47,6 +47,7 @@ TINY = (
     "run.log_every=1",
     "run.probe_images=4",
 )
+SMALL = ("model.widths=[2,3,4]", "model.up=resize", "data.load_size=64", "optim.iterations=1")
 
 
 def tiny(*overrides: str) -> TrainConfig:
@@ -77,6 +78,25 @@ def from_folders(root: Path, *overrides: str) -> TrainConfig:
     return tiny("data.kind=folders", f'data.root="{root.as_posix()}"', *overrides)
 
 
+def small(folder: Path, *overrides: str) -> TrainConfig:
+    """SMALL on pictures beside the run's folder."""
+    return from_folders(folder.parent / f"{folder.name}-pictures", *SMALL, *overrides)
+
+
+def trained(folder: Path, *overrides: str) -> Path:
+    """The checkpoint of such a run."""
+    Trainer(small(folder, *overrides), folder, Console(quiet=True), resume=False).run()
+    return folder / "last.safetensors"
+
+
+def started(
+    folder: Path, start: Path | None, *overrides: str, teacher: Path | None = None, resume: bool = False
+) -> Trainer:
+    """Such a run that takes up a checkpoint, and is not begun."""
+    config = small(folder, *overrides)
+    return Trainer(config, folder, Console(quiet=True), resume=resume, start=start, teacher=teacher)
+
+
 class Stopping(Console):
     """A quiet console that after iteration `at` writes `marker` and waits to be killed, or raises."""
 
@@ -98,6 +118,16 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, stop_at: i
     trainer = Trainer(config, folder, Stopping(stop_at or 10**9), resume=resume)
     trainer.run()
     return trainer
+
+
+def assert_resumed_alike(config: TrainConfig, folder: Path, start: Path) -> None:
+    """A run of four iterations that is stopped in its third, and goes on, is the one that was not stopped."""
+    Trainer(config, folder / "whole", Console(quiet=True), resume=False, start=start).run()
+    with pytest.raises(InterruptedError):
+        Trainer(config, folder / "parts", Stopping(3), resume=False, start=start).run()
+    assert state_of(folder / "parts")["progress"]["iteration"] == 2
+    train(config, folder / "parts", resume=True)
+    assert same(state_of(folder / "whole"), state_of(folder / "parts"))
 
 
 def train_until_killed(config: TrainConfig, folder: Path, at: int, marker: Path) -> None:

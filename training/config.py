@@ -17,17 +17,21 @@ else:
     import tomli as tomllib
 
 
+TAUGHT = ("distil", "trunk")  # methods that learn from a trained generator, and with `transplant`
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Networks. `method` names the system; CycleGAN's generator has shared_blocks + branch_blocks blocks.
 
-    "distil" is a GET-GAN that learns from a trained one for smaller pictures, see methods/distil.py.
+    "distil" is a GET-GAN that learns from a trained one for smaller pictures, see methods/distil.py, and
+    "trunk" one whose blocks and gate alone learn to see behind occluders, see methods/trunk.py.
 
     widths: channels of every generator at full size, H/2, H/4, ..., the last being the trunk's, where the
     blocks and the gate are; [] = CycleGAN's (ngf, 2 ngf, 4 ngf), else ngf is not used.
     """
 
-    method: Literal["getgan", "cyclegan", "ugatit", "distil"] = "getgan"
+    method: Literal["getgan", "cyclegan", "ugatit", "distil", "trunk"] = "getgan"
     ngf: int = 64
     shared_blocks: int = 6
     branch_blocks: int = 3
@@ -84,7 +88,8 @@ class LossConfig:
     seven tenths, and without a rim the fingertips of laid-over hands are missing, and eyes look out from
     behind them that no hand of a real scan leaves free.
     disc_noise: of a distillation, deviation of the noise on what D_Y sees, of photos and of G's pictures, of
-    the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y.
+    the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y. With method "trunk"
+    of the noise on features, whose own deviation is 1.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 
@@ -111,7 +116,7 @@ class LossConfig:
     teacher_afar: float = 0.0
     hidden_rim: tuple[float, float] = (0.0, 0.0)
     disc_noise: float = 0.0
-    lambda_teacher: float = 10.0  # distil only: of the difference from the teacher's face and gate
+    lambda_teacher: float = 10.0  # of the difference from the teacher's face (or its features) and gate
 
 
 @dataclass(frozen=True)
@@ -357,7 +362,8 @@ def _check(config: TrainConfig) -> None:
         wanted(not name.startswith("lambda_") or value >= 0, f"loss.{name}", value, "0 or more")
     gated = model.gate != "none" or model.method != "getgan"
     wanted(loss.lambda_gate == 0 or gated, "loss.lambda_gate", loss.lambda_gate, "0 without a gate")
-    ungated = model.method == "distil" and model.gate == "none"
+    taught = model.method in TAUGHT
+    ungated = taught and model.gate == "none"
     wanted(not (loss.transplant and ungated), "loss.transplant", loss.transplant, "false without a gate")
     wanted(
         not (loss.teacher_sees and ungated), "loss.teacher_sees", loss.teacher_sees, "false without a gate"
@@ -368,12 +374,14 @@ def _check(config: TrainConfig) -> None:
     wanted(
         0 <= narrow <= wide <= 0.25, "loss.hidden_rim", loss.hidden_rim, "two shares from 0 to 0.25, rising"
     )
-    bare = model.method == "distil" and not loss.transplant
+    bare = taught and not loss.transplant
+    idle = model.method == "trunk" and not loss.transplant
+    wanted(not idle, "loss.transplant", loss.transplant, "true: method trunk learns from nothing else")
     wanted(not (loss.clean_x and bare), "loss.clean_x", loss.clean_x, "false without loss.transplant")
     wanted(0 <= loss.teacher_afar <= 100, "loss.teacher_afar", loss.teacher_afar, "a number from 0 to 100")
     unhidden = loss.hidden_gain != 1 and bare
     wanted(not unhidden, "loss.hidden_gain", loss.hidden_gain, "1 without loss.transplant")
-    alone = model.method == "distil" and optim.batch < 2  # a scan has no next one in its batch
+    alone = taught and optim.batch < 2  # a scan has no next one in its batch
     wanted(not (loss.transplant and alone), "optim.batch", optim.batch, "2 or more for loss.transplant")
     wanted(optim.pool >= 1 or not loss.clean_x, "optim.pool", optim.pool, "1 or more for loss.clean_x")
     # Measured: with a mean-L1 loss the gradient's std is 1e-6..5e-6 at 256x256, so 1e-5 gives a dead W_e.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from getgan.runtime.console import clock
-from getgan.training.config import TrainConfig
+from getgan.training.config import TAUGHT, TrainConfig
 from getgan.training.state import Progress
 from getgan.training.watch import Reading
 
@@ -33,7 +33,7 @@ class Console:
     ) -> None:
         """Say what runs where."""
         self._total, self._first = config.optim.iterations, progress.iteration
-        if config.model.method == "distil":
+        if config.model.method in TAUGHT:
             self._advice = "another teacher, a larger loss.lambda_teacher,"
         self._started = self._shown = time.monotonic()
         threads_text = f", {threads} CPU thread{'s' if threads != 1 else ''}" if device.type == "cpu" else ""

@@ -24,7 +24,7 @@ from getgan.models.checkpoint import Checkpoint, Provenance, save_checkpoint
 from getgan.models.generator import Generator
 from getgan.printing import json_text
 from getgan.runtime.media.lock import OutputLock
-from getgan.training.config import TrainConfig, config_to_toml_text
+from getgan.training.config import TAUGHT, TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
 from getgan.training.folder import (
     BEST,
@@ -131,7 +131,7 @@ class Trainer:
         self._identity = _identity_of(config)
         if self._resumed:
             self.progress = load_state(state, self.method, self.ema, self._identity)
-        learned_from = teacher or (start if config.model.method == "distil" else None)
+        learned_from = teacher or (start if config.model.method in TAUGHT else None)
         self._teacher = teacher_of(self.method, folder, self.progress, learned_from, resumed=self._resumed)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from getgan.errors import GetganError, TrainingError
 from getgan.models.checkpoint import load_checkpoint
+from getgan.models.getgan import GetGanGenerator
 from getgan.models.patchgan import SCALES
 from getgan.training.config import config_from_toml_text
 from getgan.training.folder import STATE
@@ -43,7 +44,9 @@ def start_from(method: Method, path: Path, size: int) -> str:
 
     A part fits where it stands in the same place and has the same shape. Residual blocks are counted from
     the first, levels from the trunk outwards: so a net with one more level keeps all but its ends, which
-    is what growing from 64 to 128 to 256 pixels needs. Returns what was taken, for people.
+    is what growing from 64 to 128 to 256 pixels needs. Of a GET-GAN with as many blocks in all and its gate
+    elsewhere among them, the blocks keep their order and the gate alone moves. Returns what was taken, for
+    people.
     """
     lines = [_take(method.nets["forward"], path).text("generator")]
     if "reverse" not in method.nets:
@@ -128,10 +131,11 @@ def _scales(state: object) -> dict[str, dict[str, Tensor]]:
 
 def _take(net: nn.Module, path: Path) -> Taken:
     checkpoint = load_checkpoint(path)
-    source = {place: state for place, _, state in _parts(checkpoint.generator())}
+    generator = checkpoint.generator()
+    source = {place: state for place, _, state in _parts(generator)}
     taken, fresh = [], []
     for place, name, own in _parts(net):
-        other = source.get(place, {})
+        other = source.get(_before_the_gate_moved(place, net, generator), {})
         if _shapes(own) != _shapes(other):
             fresh.append(name)
             continue
@@ -143,6 +147,23 @@ def _take(net: nn.Module, path: Path) -> Taken:
             "checkpoint of the same method with a layer of the same width: change model.widths or model.ngf"
         )
     return Taken(path.name, checkpoint.sha256 or "", tuple(taken), tuple(fresh))
+
+
+def _before_the_gate_moved(place: tuple[str, ...], net: nn.Module, source: nn.Module) -> tuple[str, ...]:
+    """Where in a source that has as many blocks a part of this network stands."""
+    if not (isinstance(net, GetGanGenerator) and isinstance(source, GetGanGenerator)) or place[1:2] != (
+        "block",
+    ):
+        return place
+    root, part, kind, count = place
+    own, other = net.config, source.config
+    if own.shared_blocks + own.branch_blocks != other.shared_blocks + other.branch_blocks:
+        return place
+    number = int(count) + (0 if root == "shared" else own.shared_blocks)
+    if number <= other.shared_blocks:
+        return "shared", part, kind, str(number)
+    # A block that comes before the gate now was the face's.
+    return "fake" if root == "shared" else root, part, kind, str(number - other.shared_blocks)
 
 
 def _parts(net: nn.Module) -> Iterator[tuple[tuple[str, ...], str, dict[str, Tensor]]]:

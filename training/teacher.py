@@ -1,4 +1,4 @@
-"""The trained generator that a distillation learns from, kept in the run's folder so that it can go on."""
+"""The trained generator that a run learns from, kept in the run's folder so that it can go on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from getgan.errors import TrainingError
 from getgan.files import write_bytes_atomic
 from getgan.models.checkpoint import bytes_from_checkpoint, load_checkpoint
 from getgan.models.settings import ASSUMED, SIZE
+from getgan.training.config import TAUGHT
 from getgan.training.folder import TEACHER, with_its_weights
-from getgan.training.methods import Method
-from getgan.training.methods.distil import Distil
+from getgan.training.methods import Method, Pupil
 from getgan.training.state import Progress
 
 
@@ -30,14 +30,16 @@ class Teacher:
 def teacher_of(
     method: Method, folder: Path, progress: Progress, path: Path | None, *, resumed: bool
 ) -> Teacher | None:
-    """Give a distillation its teacher, from a file or from a resumed run's folder; None for other methods.
+    """Give a method of TAUGHT its teacher, from a file or a resumed run's folder; None for other methods.
 
     A resumed run takes no other than the one that it began with: `progress` remembers the hashes of the
     file and of what was kept of it.
     """
-    if not isinstance(method, Distil):
+    if not isinstance(method, Pupil):
         if path is not None:
-            raise TrainingError("a teacher is of model.method=distil alone; leave --teacher out")
+            raise TrainingError(
+                f"a teacher is of model.method={' or '.join(TAUGHT)} alone; leave --teacher out"
+            )
         return None
     if resumed and path is None:
         path = folder / TEACHER
@@ -48,7 +50,8 @@ def teacher_of(
             )
     elif path is None:
         raise TrainingError(
-            "model.method is distil; wanted a trained generator to learn from: --start-from CHECKPOINT"
+            f"model.method is {method.name}; wanted a trained generator to learn from: "
+            "--start-from CHECKPOINT"
         )
     checkpoint = load_checkpoint(path)
     known = (progress.teacher, progress.teacher_kept)

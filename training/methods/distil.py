@@ -11,21 +11,19 @@ from getgan.models.getgan import GetGanGenerator, GetGanOutput
 from getgan.training import steps
 from getgan.training.config import TrainConfig
 from getgan.training.methods.getgan import CLEAN, getgan_config
+from getgan.training.methods.hiding import (
+    grown,
+    hidden_in,
+    laid_over_each,
+    rim_of,
+    shut,
+    transplanted,
+    with_clean_scans,
+)
 from getgan.training.methods.parts import detached, patchgan, pools, prepare
-from getgan.training.pool import KeptImages
 from getgan.training.steps import Losses, gan, l1
 from getgan.training.updates import Numerics, Updates
-from getgan.training.weight import blur
 
-# What hides a face: where |y_e|, in [0, 2] and blurred, is above the first and wholly from the second on, and
-# 1 - s is above SHUT within two of the gate's places. The gate alone misses fingers, y_e alone calls every
-# nose hidden, and with SHUT = 0.3 both do: docs/experiments.md has the figures.
-ERROR_FROM, ERROR_TO = 0.1, 0.2
-ERROR_BLUR = 0.012  # of the height
-SHUT, NEAR = 0.4, 5  # of 1 - s, and places each way
-# Share of the picture that is hidden so. Of 100 unseen scenes 97 have more with an occluder, and one without.
-CLEAN_BELOW = 0.005
-SOFT = 5  # pixels of the teacher's picture over which the edge of a grown mask is softened
 AFAR = (20, 10)  # windows of `from_afar`: this part of the height, rounded down
 
 
@@ -39,6 +37,8 @@ class Distil:
     where it saw it, and its guesses do not. With `clean_x` the scans that get such an occluder are those in
     which the teacher finds none, so that it has seen all that the network must guess.
     """
+
+    name = "distil"  # in a config
 
     def __init__(self, config: TrainConfig, numerics: Numerics) -> None:
         self.loss, self.numerics = config.loss, numerics
@@ -76,12 +76,12 @@ class Distil:
         with self.numerics.autocast():
             taught = self._taught(x)
             if loss.clean_x:
-                x = self.with_clean_scans(x, taught)
+                x = with_clean_scans(x, hidden_in(taught), self.pools[CLEAN])
                 taught = self._taught(x)
             counts = None
             if loss.teacher_sees or loss.transplant:
                 found = hidden_in(taught)
-                hides = grown(found, self._rim())
+                hides = grown(found, rim_of(loss.hidden_rim))
                 if loss.teacher_sees:
                     counts = 1.0 - hides
             if loss.transplant:
@@ -99,7 +99,7 @@ class Distil:
                 seen = from_afar(self._reduced(out.y_star), taught.y_star, counts)
                 losses["afar"] = loss.lambda_teacher * loss.teacher_afar * seen
             if out.gate is not None and taught.gate is not None:
-                losses["gate"] = loss.lambda_teacher * l1(_shut(out.gate, taught.gate), _shut(taught.gate))
+                losses["gate"] = loss.lambda_teacher * l1(shut(out.gate, taught.gate), shut(taught.gate))
         self.updates.step_generators(losses)
         with self.numerics.autocast():
             adversary = steps.discriminator(self._shown, y, out.y_star, self.pools["y"])
@@ -111,21 +111,6 @@ class Distil:
         noise = self.loss.disc_noise
         scores: Tensor = self._disc_y(image if noise == 0 else image + noise * torch.randn_like(image))
         return scores
-
-    def with_clean_scans(self, x: Tensor, taught: GetGanOutput) -> Tensor:
-        """Every second scan one that was kept because next to nothing is hidden in it."""
-        kept = self.pools[CLEAN]
-        assert isinstance(kept, KeptImages)
-        kept.keep(x[hidden_in(taught).mean(dim=(1, 2, 3)) < CLEAN_BELOW])
-        if kept.images:
-            x = x.clone()
-            x[::2] = kept.draw(len(x[::2]))
-        return x
-
-    def _rim(self) -> float:
-        """By how much more than was found counts as hidden in this iteration."""
-        narrow, wide = self.loss.hidden_rim
-        return narrow if narrow == wide else float(torch.empty(()).uniform_(narrow, wide))
 
     def _taught(self, x: Tensor) -> GetGanOutput:
         if self._teacher is None:
@@ -157,57 +142,3 @@ def from_afar(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
     sides = [max(2, face.shape[2] // part) for part in AFAR]
     pooled = [functional.avg_pool2d(difference, side, stride=side // 2).abs().mean() for side in sides]
     return torch.stack(pooled).sum()
-
-
-def hidden_in(taught: GetGanOutput) -> Tensor:
-    """How far something hides the face, by y_e and gate, (N, 1, H, W) in [0, 1] of the teacher's face."""
-    assert taught.gate is not None  # the config and learn_from see to it
-    error = taught.y_error.float().abs().mean(dim=1, keepdim=True)
-    error = blur(error, ERROR_BLUR * error.shape[2])
-    near = functional.max_pool2d(_shut(taught.gate), NEAR, stride=1, padding=NEAR // 2) > SHUT
-    near = functional.interpolate(near.float(), size=error.shape[2:], mode="nearest")
-    return near * ((error - ERROR_FROM) / (ERROR_TO - ERROR_FROM)).clamp(0.0, 1.0)
-
-
-def grown(hidden: Tensor, rim: float) -> Tensor:
-    """A mask (N, 1, H, W) in [0, 1] with a rim of so much of the height, and a soft edge; as it is for 0."""
-    reach = round(rim * hidden.shape[2])
-    if reach == 0:
-        return hidden
-    wider = functional.max_pool2d(hidden, 2 * reach + 1, stride=1, padding=reach)
-    return functional.avg_pool2d(wider, SOFT, stride=1, padding=SOFT // 2, count_include_pad=False)
-
-
-def laid_over_each(hides: Tensor) -> Tensor:
-    """Where every second scan gets what hides the next one, (N, 1, H, W) in [0, 1] of the teacher's face."""
-    hidden = hides.roll(-1, dims=0)
-    return hidden * (torch.arange(len(hidden), device=hidden.device) % 2 == 0).view(-1, 1, 1, 1)
-
-
-def transplanted(
-    x: Tensor, taught: GetGanOutput, hidden: Tensor, found: Tensor
-) -> tuple[Tensor, GetGanOutput]:
-    """The scans under the next one's occluder, where `hidden` says so; the teacher's face stays.
-
-    The gate shuts where the occluder was `found` alone: one that shut in the rim too would keep from the face
-    what is to be seen around a hand, and pose is told from that.
-    """
-    assert taught.gate is not None  # as above
-    over = functional.interpolate(hidden, size=x.shape[2:], mode="bilinear")
-    places = functional.adaptive_avg_pool2d(found, (taught.gate.shape[2], taught.gate.shape[3]))
-    return _laid_over(x, over), GetGanOutput(
-        taught.y_star,
-        _laid_over(taught.y_error.float(), hidden),
-        torch.minimum(taught.gate.float(), 1.0 - places),
-    )
-
-
-def _laid_over(image: Tensor, over: Tensor) -> Tensor:
-    """The next image of the batch, where `over` is 1."""
-    return (1.0 - over) * image + over * image.roll(-1, dims=0)
-
-
-def _shut(gate: Tensor, like: Tensor | None = None) -> Tensor:
-    """1 - s, its mean over the channels, (N, 1, h, w) float32; h and w of another gate if given."""
-    shut = 1.0 - gate.float().mean(dim=1, keepdim=True)
-    return shut if like is None else functional.adaptive_avg_pool2d(shut, (like.shape[2], like.shape[3]))

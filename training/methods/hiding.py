@@ -1,0 +1,94 @@
+"""What hides a face, as a trained GET-GAN finds it, and how it is laid over another scan."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from getgan.models.getgan import GetGanOutput
+from getgan.training.pool import ImagePool, KeptImages
+from getgan.training.weight import blur
+
+# What hides a face: where |y_e|, in [0, 2] and blurred, is above the first and wholly from the second on, and
+# 1 - s is above SHUT within two of the gate's places. The gate alone misses fingers, y_e alone calls every
+# nose hidden, and with SHUT = 0.3 both do: docs/experiments.md has the figures.
+ERROR_FROM, ERROR_TO = 0.1, 0.2
+ERROR_BLUR = 0.012  # of the height
+SHUT, NEAR = 0.4, 5  # of 1 - s, and places each way
+# Share of the picture that is hidden so. Of 100 unseen scenes 97 have more with an occluder, and one without.
+CLEAN_BELOW = 0.005
+SOFT = 5  # pixels of the teacher's picture over which the edge of a grown mask is softened
+
+
+def hidden_in(taught: GetGanOutput) -> Tensor:
+    """How far something hides the face, by y_e and gate, (N, 1, H, W) in [0, 1] of the teacher's face."""
+    assert taught.gate is not None  # the config and learn_from see to it
+    error = taught.y_error.float().abs().mean(dim=1, keepdim=True)
+    error = blur(error, ERROR_BLUR * error.shape[2])
+    near = functional.max_pool2d(shut(taught.gate), NEAR, stride=1, padding=NEAR // 2) > SHUT
+    near = functional.interpolate(near.float(), size=error.shape[2:], mode="nearest")
+    return near * ((error - ERROR_FROM) / (ERROR_TO - ERROR_FROM)).clamp(0.0, 1.0)
+
+
+def grown(hidden: Tensor, rim: float) -> Tensor:
+    """A mask (N, 1, H, W) in [0, 1] with a rim of so much of the height, and a soft edge; as it is for 0."""
+    reach = round(rim * hidden.shape[2])
+    if reach == 0:
+        return hidden
+    side = 2 * reach + 1
+    # Rows, then columns: the same maximum for 2 side looks a pixel instead of side squared.
+    wider = functional.max_pool2d(hidden, (side, 1), stride=1, padding=(reach, 0))
+    wider = functional.max_pool2d(wider, (1, side), stride=1, padding=(0, reach))
+    return functional.avg_pool2d(wider, SOFT, stride=1, padding=SOFT // 2, count_include_pad=False)
+
+
+def with_clean_scans(x: Tensor, hidden: Tensor, kept: ImagePool) -> Tensor:
+    """Every second scan one that was kept because next to nothing is `hidden` in it, (N, 1, h, w)."""
+    assert isinstance(kept, KeptImages)  # the pool CLEAN
+    kept.keep(x[hidden.mean(dim=(1, 2, 3)) < CLEAN_BELOW])
+    if kept.images:
+        x = x.clone()
+        x[::2] = kept.draw(len(x[::2]))
+    return x
+
+
+def rim_of(bounds: tuple[float, float]) -> float:
+    """By how much more than was found counts as hidden, a share of the height: drawn between both."""
+    narrow, wide = bounds
+    return narrow if narrow == wide else float(torch.empty(()).uniform_(narrow, wide))
+
+
+def laid_over_each(hides: Tensor) -> Tensor:
+    """Where every second scan gets what hides the next one, (N, 1, H, W) in [0, 1] of the teacher's face."""
+    hidden = hides.roll(-1, dims=0)
+    return hidden * (torch.arange(len(hidden), device=hidden.device) % 2 == 0).view(-1, 1, 1, 1)
+
+
+def transplanted(
+    x: Tensor, taught: GetGanOutput, hidden: Tensor, found: Tensor
+) -> tuple[Tensor, GetGanOutput]:
+    """The scans under the next one's occluder, where `hidden` says so; the teacher's face stays.
+
+    The gate shuts where the occluder was `found` alone: one that shut in the rim too would keep from the face
+    what is to be seen around a hand, and pose is told from that.
+    """
+    assert taught.gate is not None  # as above
+    over = functional.interpolate(hidden, size=x.shape[2:], mode="bilinear")
+    places = functional.adaptive_avg_pool2d(found, (taught.gate.shape[2], taught.gate.shape[3]))
+    return laid_over(x, over), GetGanOutput(
+        taught.y_star,
+        laid_over(taught.y_error.float(), hidden),
+        torch.minimum(taught.gate.float(), 1.0 - places),
+    )
+
+
+def laid_over(image: Tensor, over: Tensor) -> Tensor:
+    """The next image of the batch, where `over` is 1."""
+    return (1.0 - over) * image + over * image.roll(-1, dims=0)
+
+
+def shut(gate: Tensor, like: Tensor | None = None) -> Tensor:
+    """1 - s, its mean over the channels, (N, 1, h, w) float32; h and w of another gate if given."""
+    shut = 1.0 - gate.float().mean(dim=1, keepdim=True)
+    return shut if like is None else functional.adaptive_avg_pool2d(shut, (like.shape[2], like.shape[3]))

@@ -1,0 +1,187 @@
+"""The trunk alone learns to see behind occluders, at the size of its features."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from getgan.errors import TrainingError
+from getgan.models.critic import SMALLEST, FeatureCritic
+from getgan.models.getgan import GetGanGenerator, GetGanOutput, Thought
+from getgan.training.config import TrainConfig
+from getgan.training.methods.distil import apart
+from getgan.training.methods.getgan import CLEAN, getgan_config
+from getgan.training.methods.hiding import (
+    grown,
+    hidden_in,
+    laid_over,
+    laid_over_each,
+    rim_of,
+    shut,
+    with_clean_scans,
+)
+from getgan.training.methods.parts import detached, pools, prepare
+from getgan.training.steps import Losses, l1
+from getgan.training.updates import Numerics, Updates
+
+HALF = 2  # masks are found and grown at half of the height: what is finer is no occluder
+QUARTER = 4  # of the height, up to which is compared what the decoder makes of the features
+
+
+class Trunk:
+    """What a trained network's trunk makes of a scan, it shall make of the scan under another one's occluder.
+
+    Encoder and decoders stay as the teacher has them, so neither is run at full size for a gradient, no face
+    is drawn, and no photo is looked at: an iteration costs a small part of one that compares pictures.
+    What the trunk cannot know it would answer with the mean of all that may be there, of which the decoder
+    draws a blur; so a critic of the features wants them to be like those of a scan without an occluder.
+    """
+
+    name = "trunk"  # in a config
+
+    def __init__(self, config: TrainConfig, numerics: Numerics) -> None:
+        self.loss, self.numerics = config.loss, numerics
+        self._size = config.data.size
+        self._forward = GetGanGenerator(getgan_config(config.model))
+        multiple = self._forward.multiple_of
+        if config.data.size < SMALLEST * multiple:
+            raise TrainingError(
+                f"data.size is {config.data.size}, a trunk of {config.data.size // multiple} places each "
+                f"way; wanted {SMALLEST * multiple} pixels or more for the critic of its features"
+            )
+        self._critic = FeatureCritic(self._forward.config.levels[-1]).to(numerics.device)
+        prepare({"forward": self._forward}, config, numerics)
+        for end in self._forward.ends:
+            end.requires_grad_(False)
+        self.updates = Updates([self._forward], [self._critic], config.optim, numerics)
+        self.pools = pools(config, *([CLEAN] if config.loss.clean_x else []))
+        self._teacher: GetGanGenerator | None = None
+
+    @property
+    def nets(self) -> dict[str, nn.Module]:
+        """G and the critic of its features."""
+        return {"forward": self._forward, "critic": self._critic}
+
+    def learn_from(self, teacher: nn.Module, size: int) -> None:
+        """Take the trained generator whose ends this one has; TrainingError if it cannot teach."""
+        if not isinstance(teacher, GetGanGenerator) or teacher.gate is None:
+            raise TrainingError(
+                f"the teacher is a {type(teacher).__name__}; wanted a GET-GAN generator with a gate"
+            )
+        if size != self._size:
+            raise TrainingError(
+                f"the teacher's pictures have {size} pixels, this run's {self._size}; wanted as many: change "
+                "data.size, or use model.method=distil for larger ones"
+            )
+        if not _same_ends(teacher, self._forward):
+            raise TrainingError(
+                "encoder and decoders are not the teacher's, and no others are learned; wanted --start-from "
+                "the teacher, and its model.widths, model.up, model.norm and model.stride"
+            )
+        self._teacher = teacher.to(self.numerics.device).eval().requires_grad_(False)
+
+    def iterate(self, x: Tensor, y: Tensor) -> Losses:
+        """One generator step, one critic step; y is not looked at."""
+        loss = self.loss
+        teacher = self._teacher
+        if teacher is None:
+            raise TrainingError("a run of method trunk has no teacher; name one with --start-from")
+        with self.numerics.autocast(), torch.no_grad():
+            taught = teacher.think(teacher.encode(x))
+            found = _hidden(teacher, taught)
+            if loss.clean_x:
+                x = with_clean_scans(x, found, self.pools[CLEAN])
+                taught = teacher.think(teacher.encode(x))
+                found = _hidden(teacher, taught)
+            hides = grown(found, rim_of(loss.hidden_rim))
+            laid, laid_found = laid_over_each(hides), laid_over_each(found)
+            seen = teacher.encode(
+                laid_over(x, functional.interpolate(laid, size=x.shape[2:], mode="bilinear"))
+            )
+            wanted_error = teacher.think(seen).error
+            # As in a distillation: what the rim adds shuts no gate.
+            gate = torch.minimum(1.0 - shut(taught.gate), 1.0 - _places(laid_found, seen))
+            counts = 1.0 + (loss.hidden_gain - 1.0) * _places(laid, seen)
+            if loss.teacher_sees:
+                counts = (1.0 - _places(hides, seen)) * counts
+            real = [_scaled(level) for level in self._drawn(taught.face)]
+            wanted_error, error_scale = _scaled(wanted_error)
+        with self.numerics.autocast():
+            thought = self._forward.think(seen.float())
+            drawn = self._drawn(thought.face)
+            face = [
+                apart(fake / scale, wanted, functional.interpolate(counts, size=fake.shape[2:]))
+                for fake, (wanted, scale) in zip(drawn, real, strict=True)
+            ]
+            fake = drawn[0].float() / real[0][1]
+            losses = {
+                "gan": -loss.lambda_gan * _mean(self._scores(fake[::2])),
+                "face": loss.lambda_teacher * torch.stack(face).sum(),
+                "error": 0.1 * loss.lambda_error * l1(thought.error / error_scale, wanted_error),
+                "gate": loss.lambda_teacher * l1(1.0 - shut(thought.gate), gate),
+            }
+        self.updates.step_generators(losses)
+        with self.numerics.autocast():
+            # Hinge losses (Lim and Ye 2017): a critic that is right by a margin has nothing more to learn.
+            told_real = _mean([functional.relu(1.0 - s.float()) for s in self._scores(real[0][0][::2])])
+            told_fake = _mean([functional.relu(1.0 + s.float()) for s in self._scores(fake[::2].detach())])
+        self.updates.step_discriminators({"critic": told_real + told_fake})
+        return detached(losses | {"critic": told_real + told_fake})
+
+    def _drawn(self, features: Tensor) -> list[Tensor]:
+        """Features, and what the face's decoder makes of them at each doubling up to a quarter of the height.
+
+        Where an eye is stands in few of the features, and in many of the places that are drawn of them.
+        """
+        found = [features]
+        for layer in self._forward.ends[1]:
+            features = layer(features)
+            if QUARTER * features.shape[2] > self._size:
+                break
+            if isinstance(layer, nn.ReLU):
+                found.append(features)
+        return found
+
+    def _scores(self, features: Tensor) -> list[Tensor]:
+        """The critic's, of features under noise."""
+        noise = self.loss.disc_noise
+        scores: list[Tensor] = self._critic(
+            features if noise == 0 else features + noise * torch.randn_like(features)
+        )
+        return scores
+
+
+def _hidden(teacher: GetGanGenerator, taught: Thought) -> Tensor:
+    """What hides the faces, (N, 1, H/2, W/2) in [0, 1]."""
+    error = functional.avg_pool2d(teacher.draw_error(taught).float(), HALF)
+    return hidden_in(GetGanOutput(error, error, taught.gate))  # the face does not count there
+
+
+def _places(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask at the trunk's size."""
+    return functional.adaptive_avg_pool2d(mask, (like.shape[2], like.shape[3]))
+
+
+def _scaled(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Features over their deviation in each channel of this batch, and that, (1, C, 1, 1)."""
+    features = features.float()
+    scale = features.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3)
+    return features / scale, scale
+
+
+def _mean(scores: list[Tensor]) -> Tensor:
+    """Of all scales alike."""
+    return torch.stack([each.float().mean() for each in scores]).mean()
+
+
+def _same_ends(one: GetGanGenerator, other: GetGanGenerator) -> bool:
+    """Whether encoder and decoders are the same layers with the same weights."""
+    return all(
+        [str(layer) for layer in a] == [str(layer) for layer in b]
+        and all(
+            torch.equal(p.cpu(), q.cpu())
+            for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+        )
+        for a, b in zip(one.ends, other.ends, strict=True)
+    )
