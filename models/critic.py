@@ -7,8 +7,6 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-SMALLEST = 4  # height and width of features that all three scales can look at
-
 
 class FeatureCritic(nn.Module):
     """Scores of (N, C, h, w) features at three scales: of 5x5 places, of 11x11, and of 23x23.

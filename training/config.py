@@ -54,6 +54,8 @@ class ModelConfig:
 class LossConfig:
     """Weights of the losses, and what the gradient weight W_e is made of.
 
+    What is said of a distillation holds for method "trunk" too, of features in place of faces.
+
     weight: "sigmoid" is the talk to the letter, W_e in [0.5, 1); "rescaled" is 2 sigmoid(z) - 1, in [0, 1).
     weight_error: the X-domain error that g differentiates. "l1" is the talk's L_rec; its gradient carries
     the error's sign but not its size. "l2" is the mean square, whose gradient grows with the error.
@@ -343,9 +345,9 @@ def _check(config: TrainConfig) -> None:
     )
     scales = model.discriminator_scales
     wanted(scales in (1, 2, 3), "model.discriminator_scales", scales, "1, 2 or 3")
-    least = smallest_side(model.discriminator_layers, scales)  # U-GAT-IT has discriminators of its own
+    least = smallest_side(model.discriminator_layers, scales)  # two methods have others of their own
     wanted(
-        data.size >= least or scales == 1 or model.method == "ugatit",
+        data.size >= least or scales == 1 or model.method in ("ugatit", "trunk"),
         "model.discriminator_scales",
         scales,
         f"fewer, or data.size={least} or more",
@@ -363,6 +365,8 @@ def _check(config: TrainConfig) -> None:
     gated = model.gate != "none" or model.method != "getgan"
     wanted(loss.lambda_gate == 0 or gated, "loss.lambda_gate", loss.lambda_gate, "0 without a gate")
     taught = model.method in TAUGHT
+    lost = model.method == "trunk" and model.gate == "none"
+    wanted(not lost, "model.gate", model.gate, "a gate for method trunk")
     ungated = taught and model.gate == "none"
     wanted(not (loss.transplant and ungated), "loss.transplant", loss.transplant, "false without a gate")
     wanted(
@@ -379,6 +383,8 @@ def _check(config: TrainConfig) -> None:
     wanted(not idle, "loss.transplant", loss.transplant, "true: method trunk learns from nothing else")
     wanted(not (loss.clean_x and bare), "loss.clean_x", loss.clean_x, "false without loss.transplant")
     wanted(0 <= loss.teacher_afar <= 100, "loss.teacher_afar", loss.teacher_afar, "a number from 0 to 100")
+    far = model.method == "trunk" and loss.teacher_afar != 0
+    wanted(not far, "loss.teacher_afar", loss.teacher_afar, "0: method trunk draws no face to compare")
     unhidden = loss.hidden_gain != 1 and bare
     wanted(not unhidden, "loss.hidden_gain", loss.hidden_gain, "1 without loss.transplant")
     alone = taught and optim.batch < 2  # a scan has no next one in its batch

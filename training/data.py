@@ -114,20 +114,29 @@ class Batches:
     """
 
     def __init__(
-        self, data: DataConfig, domains: tuple[Domain, Domain], batch: int, seed: int, rank: int, world: int
+        self,
+        data: DataConfig,
+        domains: tuple[Domain, Domain],
+        batch: int,
+        seed: int,
+        rank: int,
+        world: int,
+        *,
+        photos: bool = True,
     ) -> None:
-        self._data, self._domains, self._batch = data, domains, batch
+        self._data, self._domains, self._batch, self._photos = data, domains, batch, photos
         self._seed, self._rank, self._world = seed, rank, world
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """(x, y_real), each (N, 3, size, size) float32 RGB in [-1, 1]."""
-        x, y = (
-            tensor_from_images(
-                np.stack([self._image(domain, which, iteration, n) for n in range(self._batch)])
-            )
-            for which, domain in enumerate(self._domains)
+        """(x, y_real), each (N, 3, size, size) float32 RGB in [-1, 1]; without photos y_real has N = 0."""
+        x = self._stack(0, iteration)
+        return x, self._stack(1, iteration) if self._photos else x[:0]
+
+    def _stack(self, which: int, iteration: int) -> Tensor:
+        domain = self._domains[which]
+        return tensor_from_images(
+            np.stack([self._image(domain, which, iteration, n) for n in range(self._batch)])
         )
-        return x, y
 
     def _image(self, domain: Domain, which: int, iteration: int, n: int) -> Picture:
         serial = (iteration * self._world + self._rank) * self._batch + n  # of this picture in the whole run

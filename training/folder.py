@@ -13,7 +13,7 @@ STATE = "run.state.pt"
 LOG = "log.jsonl"
 CONFIG = "config.toml"
 SAMPLES = "samples"
-TEACHER = "teacher.safetensors"  # of a distillation
+TEACHER = "teacher.safetensors"  # of a method in TAUGHT
 BEST, LAST = "best", "last"
 SUFFIXES = (".safetensors", ".reverse.safetensors")  # the generator's file, and H's
 

@@ -120,7 +120,13 @@ class Trainer:
             refuse_foreign_files(folder)
         domains = open_domains(config.data)
         self.batches = Batches(
-            config.data, domains, config.optim.batch, config.run.seed, self.rank, self.world
+            config.data,
+            domains,
+            config.optim.batch,
+            config.run.seed,
+            self.rank,
+            self.world,
+            photos=config.model.method != "trunk",
         )
         self.watch = Watch(config.data, domains, config.run.probe_images)
         self.method: Method = build_method(config, self.numerics)
@@ -269,7 +275,7 @@ class Trainer:
 
     @property
     def reverse(self) -> Generator | None:
-        """From faces to ultrasounds; a distillation has none."""
+        """From faces to ultrasounds; a method in TAUGHT has none."""
         net = self.method.nets.get("reverse")
         assert net is None or isinstance(net, Generator)
         return net

@@ -18,7 +18,7 @@ from getgan.training.folder import STATE
 from getgan.training.methods import Method
 from getgan.training.state import read_state
 
-DISCRIMINATORS = ("disc_y", "disc_x")
+DISCRIMINATORS = ("disc_y", "disc_x", "critic")
 REVERSE_SUFFIX = ".reverse.safetensors"
 
 
@@ -45,8 +45,8 @@ def start_from(method: Method, path: Path, size: int) -> str:
     A part fits where it stands in the same place and has the same shape. Residual blocks are counted from
     the first, levels from the trunk outwards: so a net with one more level keeps all but its ends, which
     is what growing from 64 to 128 to 256 pixels needs. Of a GET-GAN with as many blocks in all and its gate
-    elsewhere among them, the blocks keep their order and the gate alone moves. Returns what was taken, for
-    people.
+    elsewhere among them, the blocks keep their order and the gate alone moves; if it moves back, the face's
+    blocks come before it and the error's are lost. Returns what was taken, for people.
     """
     lines = [_take(method.nets["forward"], path).text("generator")]
     if "reverse" not in method.nets:

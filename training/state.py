@@ -34,7 +34,7 @@ class Progress:
     looks: int = 0  # of the watch for collapse
     collapsed: bool = False  # at the last of them
     started_from: str = ""  # what the first weights were taken from; "" = freshly drawn
-    teacher: str = ""  # sha256 of a distillation's file
+    teacher: str = ""  # sha256 of the teacher's file
     teacher_kept: str = ""  # and of what the folder keeps of it
 
 

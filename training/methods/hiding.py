@@ -18,15 +18,19 @@ ERROR_BLUR = 0.012  # of the height
 SHUT, NEAR = 0.4, 5  # of 1 - s, and places each way
 # Share of the picture that is hidden so. Of 100 unseen scenes 97 have more with an occluder, and one without.
 CLEAN_BELOW = 0.005
-SOFT = 5  # pixels of the teacher's picture over which the edge of a grown mask is softened
+SOFT = 5  # pixels over which the edge of a grown mask is softened
 
 
 def hidden_in(taught: GetGanOutput) -> Tensor:
     """How far something hides the face, by y_e and gate, (N, 1, H, W) in [0, 1] of the teacher's face."""
     assert taught.gate is not None  # the config and learn_from see to it
-    error = taught.y_error.float().abs().mean(dim=1, keepdim=True)
+    return hidden_by_both(taught.y_error.float().abs().mean(dim=1, keepdim=True), taught.gate)
+
+
+def hidden_by_both(error: Tensor, gate: Tensor) -> Tensor:
+    """The same of |y_e|, (N, 1, H, W), and a gate, (N, C, h, w)."""
     error = blur(error, ERROR_BLUR * error.shape[2])
-    near = functional.max_pool2d(shut(taught.gate), NEAR, stride=1, padding=NEAR // 2) > SHUT
+    near = functional.max_pool2d(shut(gate), NEAR, stride=1, padding=NEAR // 2) > SHUT
     near = functional.interpolate(near.float(), size=error.shape[2:], mode="nearest")
     return near * ((error - ERROR_FROM) / (ERROR_TO - ERROR_FROM)).clamp(0.0, 1.0)
 
@@ -83,9 +87,10 @@ def transplanted(
     )
 
 
-def laid_over(image: Tensor, over: Tensor) -> Tensor:
-    """The next image of the batch, where `over` is 1."""
-    return (1.0 - over) * image + over * image.roll(-1, dims=0)
+def laid_over(image: Tensor, over: Tensor, other: Tensor | None = None) -> Tensor:
+    """Another image, by default the next one of the batch, where `over` is 1."""
+    other = image.roll(-1, dims=0) if other is None else other
+    return (1.0 - over) * image + over * other
 
 
 def shut(gate: Tensor, like: Tensor | None = None) -> Tensor:
