@@ -81,7 +81,7 @@ class Trunk:
         teacher = self._teacher
         if teacher is None:
             raise TrainingError("a run of method trunk has no teacher; name one with --start-from")
-        over = slice(0, len(x) // 2 * 2, 2)  # these get the next one's occluder
+        over = slice(0, len(x) // 2 * 2, 2)  # these get an odd one's occluder
         with self.numerics.autocast(), torch.no_grad():
             features = teacher.encode(x)
             taught = teacher.think(features)
@@ -145,10 +145,10 @@ class Trunk:
     ) -> tuple[Tensor, Thought, Tensor]:
         """What the teacher makes of scans of which every second one is another now."""
         every = slice(0, None, 2)
-        own = teacher.think(teacher.encode(x[every]))
+        seen = teacher.encode(x[every])
+        own = teacher.think(seen)
         hidden = _hidden(teacher, own)
-        features[every] = teacher.encode(x[every])
-        for whole, part in zip((*taught, found), (*own, hidden), strict=True):
+        for whole, part in zip((features, *taught, found), (seen, *own, hidden), strict=True):
             whole[every] = part
         return features, taught, found
 
