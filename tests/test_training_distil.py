@@ -28,7 +28,7 @@ from getgan.models.tensors import tensor_from_images
 from getgan.training.config import config_from_toml_text
 from getgan.training.faces import SceneConfig, render_ultrasound, seed_of
 from getgan.training.methods import distil
-from getgan.training.methods.distil import Distil, apart, from_afar
+from getgan.training.methods.distil import Distil, from_afar
 from getgan.training.methods.getgan import CLEAN
 from getgan.training.methods.hiding import (
     CLEAN_BELOW,
@@ -38,6 +38,7 @@ from getgan.training.methods.hiding import (
     transplanted,
     with_clean_scans,
 )
+from getgan.training.steps import apart
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LARGER = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64")

@@ -43,6 +43,14 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
     return (a.float() - b.float()).abs().mean()
 
 
+def apart(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
+    """Mean |face - wanted|, with a weight (N, 1, H, W) if there is one."""
+    if where is None:
+        return l1(face, wanted)
+    difference = (face.float() - wanted.float()).abs().mean(dim=1, keepdim=True)
+    return (where * difference).sum() / where.sum().clamp_min(1.0)
+
+
 def step1_face(nets: GetGanNets, y_star: Tensor, loss: LossConfig) -> Losses:
     """(1/5) y_* = F(s S(x)) shall look like a photo; moves S, T and F."""
     return {"gan_y": loss.lambda_gan * gan(nets.disc_y(y_star), 1.0)}

@@ -21,7 +21,7 @@ from getgan.training.methods.hiding import (
     with_clean_scans,
 )
 from getgan.training.methods.parts import detached, patchgan, pools, prepare
-from getgan.training.steps import Losses, gan, l1
+from getgan.training.steps import Losses, apart, gan, l1
 from getgan.training.updates import Numerics, Updates
 
 AFAR = (20, 10)  # windows of `from_afar`: this part of the height, rounded down
@@ -121,14 +121,6 @@ class Distil:
 
     def _reduced(self, image: Tensor) -> Tensor:
         return functional.avg_pool2d(image.float(), self._times) if self._times > 1 else image
-
-
-def apart(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:
-    """Mean |face - wanted|, with a weight (N, 1, H, W) if there is one."""
-    if where is None:
-        return l1(face, wanted)
-    difference = (face.float() - wanted.float()).abs().mean(dim=1, keepdim=True)
-    return (where * difference).sum() / where.sum().clamp_min(1.0)
 
 
 def from_afar(face: Tensor, wanted: Tensor, where: Tensor | None) -> Tensor:

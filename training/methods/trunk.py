@@ -10,7 +10,6 @@ from getgan.errors import TrainingError
 from getgan.models.critic import FeatureCritic
 from getgan.models.getgan import GetGanGenerator, Thought
 from getgan.training.config import TrainConfig
-from getgan.training.methods.distil import apart
 from getgan.training.methods.getgan import CLEAN, getgan_config
 from getgan.training.methods.hiding import (
     CLEAN_BELOW,
@@ -22,7 +21,7 @@ from getgan.training.methods.hiding import (
     with_clean_scans,
 )
 from getgan.training.methods.parts import detached, pools, prepare
-from getgan.training.steps import Losses, l1
+from getgan.training.steps import Losses, apart, l1
 from getgan.training.updates import Numerics, Updates
 
 HALF = 2  # masks are found and grown at half of the height: what is finer is no occluder
