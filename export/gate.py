@@ -70,7 +70,7 @@ class Gate:
 
     def _judge_nodes(self, target: Target, model: OnnxModel, fp32: OnnxModel | None) -> VariantRecord:
         """Node by node, with every value rounded."""
-        about = f"onnxruntime {ort.__version__}, CPUExecutionProvider, node by node, all values in FP16"
+        about = f"onnxruntime {ort.__version__}, CPUExecutionProvider, node by node, values rounded to FP16"
         try:
             run = StepRunner(model, self.threads).run
             record = self._judge_guard(target, run, self._judge(target, run))

@@ -64,4 +64,5 @@ def _accepted(variant: Variant) -> str:
     worst = (
         "equal pictures" if figures.psnr is None else f"{figures.psnr:.1f} dB, {figures.max_levels} levels"
     )
-    return f"accepted on {variant.images} images; worst {worst} ({figures.worst}); {variant.backend}"
+    kept = f"; in FP32: {', '.join(variant.plan.kept)}" if variant.plan.kept else ""
+    return f"accepted on {variant.images} images; worst {worst} ({figures.worst}){kept}; {variant.backend}"

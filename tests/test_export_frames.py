@@ -193,7 +193,7 @@ def test_the_gate_accepts_the_pictures_of_fp16() -> None:
     tensors, framed = convert(fp32, TARGETS[1].plan), convert(fp32, FRAMES.plan)
     record = gate().judge(FRAMES, framed, fp32)
     assert record.accepted, record.reason
-    assert record.name == "fp16-frames" and "all values in FP16" in record.backend
+    assert record.name == "fp16-frames" and "values rounded to FP16" in record.backend
     assert [other.name for other in record.images[0].others] == ["occlusion", EXTENT]
     assert record.figures is not None and record.figures.max_levels == 1
     for image in gate_images(Contract(64, 8, 4))[:4]:

@@ -314,7 +314,7 @@ def test_pupil_takes_its_critic_along(teacher: Path, tmp_path: Path) -> None:
     first = started(tmp_path / "first", teacher, *PUPIL)
     first.run()
     again = started(tmp_path / "again", tmp_path / "first" / "last.safetensors", *PUPIL, teacher=teacher)
-    assert "discriminators from run.state.pt: critic fine" in again.progress.started_from
+    assert "critic from run.state.pt: critic fine" in again.progress.started_from
     assert same(again.method.nets["critic"].state_dict(), first.method.nets["critic"].state_dict())
 
 

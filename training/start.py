@@ -64,17 +64,18 @@ def _take_discriminators(method: Method, path: Path, size: int) -> str:
 
     In a run of larger pictures each further scale sees what the one before it saw.
     """
+    told = "critic" if "critic" in method.nets else "discriminators"
     state = path.with_name(STATE)
     if not state.exists():
-        return f"discriminators fresh: no {STATE} beside the checkpoint"
+        return f"{told} fresh: no {STATE} beside the checkpoint"
     try:
         document = read_state(state)
         grown = size // config_from_toml_text(document["config"]).data.size
     except GetganError:
-        return f"discriminators fresh: {STATE} cannot be read as a training state of this version"
+        return f"{told} fresh: {STATE} cannot be read as a training state of this version"
     kept = document["nets"]
     if not _same(document.get("ema") or kept.get("forward"), load_checkpoint(path).state):
-        return f"discriminators fresh: {STATE} beside {path.name} is of another iteration or run"
+        return f"{told} fresh: {STATE} beside {path.name} is of another iteration or run"
     doublings = max(0, grown.bit_length() - 1)
     taken = []
     for name in (name for name in DISCRIMINATORS if name in method.nets):
@@ -85,7 +86,7 @@ def _take_discriminators(method: Method, path: Path, size: int) -> str:
             if _shapes(own) == _shapes(other):
                 _copy(other, own)
                 taken.append(f"{name} {scale}")
-    return f"discriminators from {STATE}: {', '.join(taken) or 'nothing fits'}"
+    return f"{told} from {STATE}: {', '.join(taken) or 'nothing fits'}"
 
 
 @torch.no_grad()
