@@ -257,6 +257,17 @@ def test_inspect_tells_of_a_bundle(bundle: Path) -> None:
     assert facts["manifest"]["format"] == "getgan-bundle"
 
 
+def test_inspect_names_what_fp16_keeps() -> None:
+    shipped = Path(__file__).resolve().parents[1] / "examples" / "getgan-256.getgan"
+    text = getgan("inspect", shipped).stdout
+    variants = json.loads(getgan("inspect", shipped, "--json").stdout)["manifest"]["variants"]
+    kept = {variant["name"]: variant["plan"]["kept"] for variant in variants}
+    assert kept["fp16"] and not kept["fp32"]
+    for name, parts in kept.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"{name:13s} accepted"))
+        assert (f"; in FP32: {', '.join(parts)}; " in line) == bool(parts)
+
+
 def test_doctor_runs_the_bundle(bundle: Path) -> None:
     done = getgan("doctor", bundle, "--json")
     diagnosis = json.loads(done.stdout)
