@@ -154,15 +154,6 @@ class GetGanGenerator(Generator):
         s = torch.sigmoid(self.gate(features))
         return Thought(_split(self.fake)[1](s * features), _split(self.error)[1]((1 - s) * features), s)
 
-    def draw(self, thought: Thought) -> GetGanOutput:
-        """Face, error and gate of it: draw(think(encode(x))) is forward(x)."""
-        return GetGanOutput(self.draw_face(thought), self.draw_error(thought), thought.gate)
-
-    def draw_face(self, thought: Thought) -> Tensor:
-        """y_* of it, (N, 3, H, W) in [-1, 1]."""
-        y_star: Tensor = _split(self.fake)[2](thought.face)
-        return y_star
-
     def draw_error(self, thought: Thought) -> Tensor:
         """y_e of it, (N, 3, H, W) in [-1, 1]."""
         y_error: Tensor = _split(self.error)[2](thought.error)

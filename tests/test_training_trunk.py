@@ -131,8 +131,9 @@ def test_trunk_between_the_ends_is_the_whole_network(teacher: Path) -> None:
     net, x = load_checkpoint(teacher).generator().eval(), noise(3, 2, 3, 32, 32)
     assert isinstance(net, GetGanGenerator)
     with torch.no_grad():
-        whole, parts = net(x), net.draw(net.think(net.encode(x)))
-    assert same(whole._asdict(), parts._asdict())
+        whole, thought = net(x), net.think(net.encode(x))
+        face, error = net.ends[1](thought.face), net.draw_error(thought)
+    assert same(whole._asdict(), {"y_star": face, "y_error": error, "gate": thought.gate})
 
 
 def test_gate_moves_and_the_blocks_keep_their_order(teacher: Path, tmp_path: Path) -> None:
@@ -270,7 +271,7 @@ def test_what_hides_is_found_at_half_of_the_height(teacher: Path) -> None:
     with torch.no_grad():
         features = net.think(net.encode(noise(3, 2, 3, 32, 32)))
         found = trunk._hidden(net, features)
-        error = functional.avg_pool2d(net.draw(features).y_error.abs().mean(dim=1, keepdim=True), 2)
+        error = functional.avg_pool2d(net.draw_error(features).abs().mean(dim=1, keepdim=True), 2)
     assert found.shape == (2, 1, 16, 16)
     assert torch.equal(found, hidden_by_both(error, features.gate))
 
