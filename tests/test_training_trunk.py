@@ -27,7 +27,7 @@ from getgan.models.getgan import GetGanGenerator, Thought
 from getgan.training.loop import Trainer
 from getgan.training.methods import trunk
 from getgan.training.methods.getgan import CLEAN
-from getgan.training.methods.hiding import grown, hidden_by_both
+from getgan.training.methods.hiding import grown, hidden_by_both, hidden_by_gate, softened
 from getgan.training.methods.trunk import Trunk
 
 WIDTHS = "model.widths=[2,3,4,5]"  # a trunk of 4x4 places, and a decoder of which 8x8 counts too
@@ -79,10 +79,12 @@ def hide(monkeypatch: pytest.MonkeyPatch, scans: dict[int, tuple[slice, slice]] 
 
 
 def expected(
-    old: GetGanGenerator, net: GetGanGenerator, x: Tensor, mask: Tensor, rim: float
+    old: GetGanGenerator, net: GetGanGenerator, x: Tensor, mask: Tensor, hides: Tensor
 ) -> tuple[dict[str, float], Tensor, Tensor]:
-    """Losses of weight 1 with hidden_gain 3 and teacher_sees; the pupil's and the wanted features, scaled."""
-    hides = grown(mask, rim)
+    """Losses of weight 1 with hidden_gain 3 and teacher_sees; the pupil's and the wanted features, scaled.
+
+    `mask` is what was found in the scans, `hides` what of it is laid over others.
+    """
     laid, found = torch.zeros_like(mask), torch.zeros_like(mask)
     laid[[0, 2]], found[[0, 2]] = hides[[1, 3]], mask[[1, 3]]
     full = functional.interpolate(laid, size=x.shape[2:], mode="bilinear")
@@ -182,9 +184,52 @@ def test_it_is_shown_the_occluder_and_told_what_the_teacher_made_without(
 ) -> None:
     mask, x = hide(monkeypatch), noise(4, 4, 3, 32, 32)
     method, net, old = method_of(started(tmp_path, teacher, *ALL, "loss.lambda_gan=0"))
-    wanted, _, _ = expected(old, net, x, mask, 0.07)
+    wanted, _, _ = expected(old, net, x, mask, grown(mask, 0.07))
     losses = method.iterate(x, x[:0])
     assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("rim", [0.0, 0.07])
+def test_gate_alone_can_tell_what_is_laid_over(
+    rim: float, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate still shuts where both found the occluder."""
+    mask, x = hide(monkeypatch), noise(4, 4, 3, 32, 32)
+    options = (*ALL, f"loss.hidden_rim=[{rim},{rim}]", "loss.hidden_gate=[0.5,0.5]", "loss.lambda_gan=0")
+    method, net, old = method_of(started(tmp_path, teacher, *options))
+    with torch.no_grad():
+        told = hidden_by_gate(old.think(old.encode(x)).gate, 0.5, 16)
+    assert 0.1 < float(told.mean()) < 0.9 and not torch.equal(told, mask)
+    wanted, _, _ = expected(old, net, x, mask, grown(told, rim) if rim else softened(told))
+    losses = method.iterate(x, x[:0])
+    assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
+
+
+def test_hidden_by_a_gate_is_what_is_shut_by_more_than_the_threshold() -> None:
+    gate = torch.ones(1, 2, 2, 2)
+    gate[:, 0, 0, 0], gate[:, 1, 0, 0] = 0.0, 0.4  # 1 - s is 0.8 there, 0 elsewhere
+    rows = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]  # of 0.8, 0.6, 0.2, 0 along an edge
+    assert hidden_by_gate(gate, 0.4, 4)[0, 0].tolist() == rows
+    assert float(hidden_by_gate(gate, 0.7, 4).sum()) == 1.0
+    assert float(hidden_by_gate(gate, 0.01, 4).sum()) == 9.0
+    assert float(hidden_by_gate(gate, 0.8, 4).sum()) == 0.0
+
+
+def test_threshold_is_drawn_anew(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    def told(gate: Tensor, threshold: float, size: int) -> Tensor:
+        drawn.append(threshold)
+        return hidden_by_gate(gate, threshold, size)
+
+    monkeypatch.setattr(trunk, "hidden_by_gate", told)
+    method, _, _ = method_of(started(tmp_path, teacher, *PUPIL, "loss.hidden_gate=[0.1,0.3]"))
+    for _ in range(8):
+        method.iterate(noise(4, 4, 3, 32, 32), noise(5)[:0])
+    assert 0.1 <= min(drawn) < 0.16 and 0.24 < max(drawn) <= 0.3
+    for wrong in ("[0.0, 0.3]", "[0.3, 0.1]", "[0.5, 1.0]"):
+        with pytest.raises(ConfigError, match=r"hidden_gate is .*; wanted two numbers between 0 and 1"):
+            small(tmp_path, *PUPIL, f"loss.hidden_gate={wrong}")
 
 
 def test_scans_that_were_kept_get_the_occluders(
@@ -196,7 +241,7 @@ def test_scans_that_were_kept_get_the_occluders(
     method.pools[CLEAN].images.append(noise(7)[0])
     shown, seen = x.clone(), mask.clone()
     shown[[0, 2]], seen[[0, 2]] = noise(7), 0.0
-    wanted, _, _ = expected(old, net, shown, seen, 0.07)
+    wanted, _, _ = expected(old, net, shown, seen, grown(seen, 0.07))
     losses = method.iterate(x, x[:0])
     assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
     assert len(method.pools[CLEAN].images) == 1  # all of these hide something
@@ -208,7 +253,7 @@ def test_critic_and_trunk_are_adversaries(
     """Hinge losses of every second scan, which has another's occluder, and of the same without."""
     mask, x = hide(monkeypatch), noise(4, 4, 3, 32, 32)
     method, net, old = method_of(started(tmp_path, teacher, *ALL, "loss.lambda_gan=0.5"))
-    _, fake, real = expected(old, net, x, mask, 0.07)
+    _, fake, real = expected(old, net, x, mask, grown(mask, 0.07))
     critic = copy.deepcopy(method.nets["critic"])  # spectral norm moves with every look
 
     def scores(features: Tensor) -> list[Tensor]:

@@ -89,6 +89,10 @@ class LossConfig:
     a share of the height; drawn between both anew for each iteration. Of what hides a face the teacher finds
     seven tenths, and without a rim the fingertips of laid-over hands are missing, and eyes look out from
     behind them that no hand of a real scan leaves free.
+    hidden_gate: of method "trunk", from which 1 - s on a place counts as hidden: a threshold, drawn between
+    both anew for each iteration, in place of y_e and gate together; (0, 0) = not so. A gate that this method
+    has taught tells an occluder better than both do, and a wide rim around both hides half of the visible
+    face.
     disc_noise: of a distillation, deviation of the noise on what D_Y sees, of photos and of G's pictures, of
     the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y. With method "trunk"
     of the noise on features, whose own deviation is 1.
@@ -118,6 +122,7 @@ class LossConfig:
     teacher_afar: float = 0.0
     hidden_rim: tuple[float, float] = (0.0, 0.0)
     disc_noise: float = 0.0
+    hidden_gate: tuple[float, float] = (0.0, 0.0)
     lambda_teacher: float = 10.0  # of the difference from the teacher's face (or its features) and gate
 
 
@@ -378,6 +383,9 @@ def _check(config: TrainConfig) -> None:
     wanted(
         0 <= narrow <= wide <= 0.25, "loss.hidden_rim", loss.hidden_rim, "two shares from 0 to 0.25, rising"
     )
+    lowest, highest = loss.hidden_gate
+    drawn = 0 < lowest <= highest < 1 or lowest == highest == 0
+    wanted(drawn, "loss.hidden_gate", loss.hidden_gate, "two numbers between 0 and 1, rising, or [0, 0]")
     bare = taught and not loss.transplant
     idle = model.method == "trunk" and not loss.transplant
     wanted(not idle, "loss.transplant", loss.transplant, "true: method trunk learns from nothing else")

@@ -12,10 +12,10 @@ from getgan.training import steps
 from getgan.training.config import TrainConfig
 from getgan.training.methods.getgan import CLEAN, getgan_config
 from getgan.training.methods.hiding import (
+    drawn_between,
     grown,
     hidden_in,
     laid_over_each,
-    rim_of,
     shut,
     transplanted,
     with_clean_scans,
@@ -81,7 +81,7 @@ class Distil:
             counts = None
             if loss.teacher_sees or loss.transplant:
                 found = hidden_in(taught)
-                hides = grown(found, rim_of(loss.hidden_rim))
+                hides = grown(found, drawn_between(loss.hidden_rim))
                 if loss.teacher_sees:
                     counts = 1.0 - hides
             if loss.transplant:

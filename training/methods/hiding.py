@@ -35,6 +35,15 @@ def hidden_by_both(error: Tensor, gate: Tensor) -> Tensor:
     return near * ((error - ERROR_FROM) / (ERROR_TO - ERROR_FROM)).clamp(0.0, 1.0)
 
 
+def hidden_by_gate(gate: Tensor, threshold: float, size: int) -> Tensor:
+    """1 where 1 - s is above the threshold, between its places too, else 0; (N, 1, size, size).
+
+    A gate that a training with laid-over occluders has sharpened tells an occluder better than y_e does.
+    """
+    drawn = functional.interpolate(shut(gate), size=(size, size), mode="bilinear")
+    return (drawn > threshold).float()
+
+
 def grown(hidden: Tensor, rim: float) -> Tensor:
     """A mask (N, 1, H, W) in [0, 1] with a rim of so much of the height, and a soft edge; as it is for 0."""
     reach = round(rim * hidden.shape[2])
@@ -44,7 +53,12 @@ def grown(hidden: Tensor, rim: float) -> Tensor:
     # Rows, then columns: the same maximum for 2 side looks a pixel instead of side squared.
     wider = functional.max_pool2d(hidden, (side, 1), stride=1, padding=(reach, 0))
     wider = functional.max_pool2d(wider, (1, side), stride=1, padding=(0, reach))
-    return functional.avg_pool2d(wider, SOFT, stride=1, padding=SOFT // 2, count_include_pad=False)
+    return softened(wider)
+
+
+def softened(mask: Tensor) -> Tensor:
+    """A mask (N, 1, H, W) whose edge falls over SOFT pixels."""
+    return functional.avg_pool2d(mask, SOFT, stride=1, padding=SOFT // 2, count_include_pad=False)
 
 
 def with_clean_scans(x: Tensor, hidden: Tensor, kept: ImagePool) -> Tensor:
@@ -57,10 +71,10 @@ def with_clean_scans(x: Tensor, hidden: Tensor, kept: ImagePool) -> Tensor:
     return x
 
 
-def rim_of(bounds: tuple[float, float]) -> float:
-    """By how much more than was found counts as hidden, a share of the height: drawn between both."""
-    narrow, wide = bounds
-    return narrow if narrow == wide else float(torch.empty(()).uniform_(narrow, wide))
+def drawn_between(bounds: tuple[float, float]) -> float:
+    """A number between both, another one for each call; nothing is drawn where they are one."""
+    least, most = bounds
+    return least if least == most else float(torch.empty(()).uniform_(least, most))
 
 
 def laid_over_each(hides: Tensor) -> Tensor:

@@ -13,11 +13,13 @@ from getgan.training.config import TrainConfig
 from getgan.training.methods.getgan import CLEAN, getgan_config
 from getgan.training.methods.hiding import (
     CLEAN_BELOW,
+    drawn_between,
     grown,
     hidden_by_both,
+    hidden_by_gate,
     laid_over,
-    rim_of,
     shut,
+    softened,
     with_clean_scans,
 )
 from getgan.training.methods.parts import detached, pools, prepare
@@ -88,7 +90,7 @@ class Trunk:
             if loss.clean_x:
                 x = with_clean_scans(x, found, self.pools[CLEAN])
                 features, taught, found = self._renewed(teacher, x, features, taught, found)
-            hides = grown(found, rim_of(loss.hidden_rim))
+            hides = self._hides(found, taught.gate)
             donors = _donors(found)
             laid, laid_found = (_on(over, mask[donors], len(x)) for mask in (hides, found))
             full = functional.interpolate(laid[over], size=x.shape[2:], mode="bilinear")
@@ -138,6 +140,14 @@ class Trunk:
             if isinstance(layer, nn.ReLU):
                 found.append(features)
         return found
+
+    def _hides(self, found: Tensor, gate: Tensor) -> Tensor:
+        """What is laid over another scan, (N, 1, H/2, W/2) in [0, 1]."""
+        rim = drawn_between(self.loss.hidden_rim)
+        if self.loss.hidden_gate == (0.0, 0.0):
+            return grown(found, rim)
+        told = hidden_by_gate(gate, drawn_between(self.loss.hidden_gate), found.shape[2])
+        return grown(told, rim) if rim else softened(told)
 
     def _renewed(
         self, teacher: GetGanGenerator, x: Tensor, features: Tensor, taught: Thought, found: Tensor
