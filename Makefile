@@ -6,6 +6,7 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.ready
 CHECKPOINT  ?= examples/getgan-256.safetensors
 CHECKPOINTS ?= getgan=examples/getgan-64.safetensors cyclegan=examples/cyclegan-64.safetensors
+LARGE       ?= getgan=examples/getgan-256.safetensors cyclegan=examples/cyclegan-256.safetensors
 TESTS       ?= tests
 MINUTES     ?= 30
 FUZZ        := $(abspath build/fuzz)
@@ -27,9 +28,11 @@ demo: $(STAMP) ## export the shipped checkpoint, translate ultrasounds with the 
 	@echo "==> getgan demo $(CHECKPOINT) -o build/demo"
 	@$(BIN)/getgan demo $(CHECKPOINT) -o build/demo
 
-compare: $(STAMP) ## evaluate the shipped checkpoints on synthetic faces and write the page
-	@echo "==> translating rendered ultrasounds with the shipped checkpoints (two minutes)"
+compare: $(STAMP) ## evaluate the shipped checkpoints on synthetic faces and write a page for 64 and for 256 pixels
+	@echo "==> translating rendered ultrasounds of 64 pixels with the shipped checkpoints (two minutes)"
 	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/compare --scenes 50 --seeds 0,1,2
+	@echo "==> the same of 256 pixels (five minutes)"
+	@$(BIN)/getgan evaluate $(LARGE) -o build/compare-256 --scenes 60 --seeds 11,12
 
 # A process for each core, and one thread in each: two of two threads would only wait for each other.
 test: check ## check, then run the quick tests
