@@ -6,7 +6,7 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.ready
 CHECKPOINT  ?= examples/getgan-256.safetensors
 CHECKPOINTS ?= getgan=examples/getgan-64.safetensors cyclegan=examples/cyclegan-64.safetensors
-LARGE       ?= getgan=examples/getgan-256.safetensors cyclegan=examples/cyclegan-256.safetensors
+CHECKPOINTS_256 ?= getgan=examples/getgan-256.safetensors cyclegan=examples/cyclegan-256.safetensors
 TESTS       ?= tests
 MINUTES     ?= 30
 FUZZ        := $(abspath build/fuzz)
@@ -32,7 +32,7 @@ compare: $(STAMP) ## evaluate the shipped checkpoints on synthetic faces and wri
 	@echo "==> translating rendered ultrasounds of 64 pixels with the shipped checkpoints (two minutes)"
 	@$(BIN)/getgan evaluate $(CHECKPOINTS) -o build/compare --scenes 50 --seeds 0,1,2
 	@echo "==> the same of 256 pixels (five minutes)"
-	@$(BIN)/getgan evaluate $(LARGE) -o build/compare-256 --scenes 60 --seeds 11,12
+	@$(BIN)/getgan evaluate $(CHECKPOINTS_256) -o build/compare-256 --scenes 60 --seeds 11,12
 
 # A process for each core, and one thread in each: two of two threads would only wait for each other.
 test: check ## check, then run the quick tests

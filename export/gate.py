@@ -31,6 +31,10 @@ from getgan.runtime.metrics import SSIM_WINDOW
 from getgan.runtime.pixels import image_from_tensor, tensor_from_images
 from getgan.runtime.quality import THRESHOLDS, difference, missed
 
+# How many times the error of the reference's own rounding that of a right graph can be: at 32x32 the two are
+# draws from one lot, and of getgan-256's twelve pictures the ratio is 0.4 to 4.6, two of three times below 2.
+ROUNDING = 4.0
+
 
 class Gate:
     """Holds the reference's outputs for the gate's pictures, and judges graphs against them."""
@@ -89,7 +93,7 @@ class Gate:
         limit = target.limits.max_error
         if limit is None or not record.accepted:
             return record
-        shapes = tuple(self._other_shapes(run))
+        shapes = tuple(self._other_shapes(run, limit))
         for shape in shapes:
             if shape.max_error is None or not shape.max_error <= limit:
                 at = f"batch {shape.batch}, {shape.height}x{shape.width}"
@@ -183,7 +187,7 @@ class Gate:
                 self._undetermined[name] = f"{what} differ by {seen.max_levels} levels ({seen.psnr:.1f} dB)"
                 return
 
-    def _other_shapes(self, run: Run) -> list[ShapeRecord]:
+    def _other_shapes(self, run: Run, limit: float) -> list[ShapeRecord]:
         """Two images at once; another aspect; the smallest legal size, and that less is refused."""
         size, contract = self.expected[0].image.pixels.shape[0], self.contract
         step = contract.multiple_of
@@ -195,12 +199,34 @@ class Gate:
         usable = [e.image.pixels for e in self.expected if e.image.name not in self._undetermined]
         records = []
         for batch, height, width in wanted:
-            pictures = [resize(usable[n % len(usable)], height, width) for n in range(batch)]
-            pictures[-1] = np.ascontiguousarray(pictures[-1][:, ::-1])  # never the same picture twice
-            tensor = tensor_from_images(pictures, contract.range)
-            error = largest_error(run(tensor), self.reference.infer(tensor), contract.range)
+            error = self._error_at(run, usable, (batch, height, width), limit)
             records.append(ShapeRecord(batch, height, width, None if np.isnan(error) else error))
         return records
+
+    def _error_at(
+        self, run: Run, usable: Sequence[NDArray[np.uint8]], shape: tuple[int, int, int], limit: float
+    ) -> float:
+        """The largest error of a batch of this shape whose answer is not the rounding's.
+
+        At 32x32 a trunk at H/16 has four places, and its norms divide by next to nothing: PyTorch's own FP32
+        can be further from FP64 than the limit then, by up to 7e-4 with getgan-256. No graph is right or
+        wrong about such pictures, so the next ones are asked; of none that is certain, the least error.
+        """
+        batch, height, width = shape
+        found = []
+        for first in range(len(usable)):
+            pictures = [resize(usable[(first + n) % len(usable)], height, width) for n in range(batch)]
+            pictures[-1] = np.ascontiguousarray(pictures[-1][:, ::-1])  # never the same picture twice
+            tensor = tensor_from_images(pictures, self.contract.range)
+            expected = self.reference.infer(tensor)
+            error = largest_error(run(tensor), expected, self.contract.range)
+            if error <= limit:
+                return error
+            exact = self.reference.infer_exactly(tensor)
+            if not ROUNDING * largest_error(expected, exact, self.contract.range) > limit:
+                return error
+            found.append(error)
+        return min(found)
 
     def _check_smaller_is_refused(self) -> None:
         # ONNX Runtime pads by reflection beyond the picture without a word, and gives zeros.

@@ -32,6 +32,7 @@ from getgan.runtime.manifest import Plan
 CONTRACT = Contract(32, 8, 4)
 FLAT = ("grey", "black")
 FP32, FP16, BF16 = TARGETS
+SMALLEST = 8  # of getgan-64
 LIMITS = {target.name: target.limits for target in TARGETS}
 
 
@@ -236,6 +237,77 @@ def test_a_graph_that_is_right_for_one_image_only_is_refused(fault: Any, found: 
     assert (record.shapes[0].max_error is None) == (found == "NaN")
     quality = QualityRecord(source_sha256="", limits=LIMITS, variants=(record,))
     assert record_from_json(json_from_record(quality)) == quality
+
+
+def rounding_moves(gate: Gate, monkeypatch: pytest.MonkeyPatch, by: float, pictures: int) -> list[int]:
+    """Let FP64 be further from FP32 by so much for the first pictures of the smallest size.
+
+    Returns the heights of all that is asked of FP64.
+    """
+    asked: list[int] = []
+    exact = gate.reference.infer_exactly
+
+    def infer_exactly(images: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        asked.append(images.shape[2])
+        moved = by if images.shape[2] == SMALLEST and len(asked) <= pictures else 0.0
+        return {name: found + moved for name, found in exact(images).items()}
+
+    monkeypatch.setattr(gate.reference, "infer_exactly", infer_exactly)
+    return asked
+
+
+def off_where_small(model: OnnxModel, by: float) -> OnnxModel:
+    """The graph, whose face is off by so much where it is of the smallest size."""
+    nodes = [
+        helper.make_node("Shape", ["raw"], ["side"], "side", start=3, end=4),
+        helper.make_node("Equal", ["side", "small"], ["is_small"], "is_small"),
+        helper.make_node("Cast", ["is_small"], ["as_number"], "as_number", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["as_number", "by"], ["off"], "off"),
+        helper.make_node("Add", ["raw", "off"], ["face"], "add"),
+    ]
+    constants = {"small": np.array([SMALLEST]), "by": np.array([by], np.float32)}
+    return extended(model, "face", nodes, **constants)
+
+
+def test_a_size_at_which_rounding_decides_some_pictures_is_judged_by_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint, model = example("getgan-64")
+    wrong = off_where_small(model, 3e-4)
+    for pictures, asked in ((0, 1), (1, 2), (2, 3), (3, 3)):  # of three; where none is left, none proves it
+        gate = gate_of(checkpoint)
+        seen = rounding_moves(gate, monkeypatch, 1e-3, pictures)
+        record = gate.judge(FP32, wrong)
+        assert (record.accepted, seen) == (False, asked * [SMALLEST])
+        assert re.match(rf"max error [23]\.\d+e-04 at batch 1, {SMALLEST}x{SMALLEST}, wanted", record.reason)
+    gate = gate_of(checkpoint)
+    seen = rounding_moves(gate, monkeypatch, 5e-6, 3)  # far less than the limit: it has a right answer
+    assert not gate.judge(FP32, wrong).accepted and seen == [SMALLEST]
+    gate = gate_of(checkpoint)
+    seen = rounding_moves(gate, monkeypatch, 1e-3, 3)
+    assert gate.judge(FP32, model).accepted and seen == []  # who keeps the limit is not asked
+
+
+def test_a_graph_is_right_if_only_a_picture_that_rounding_decides_is_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checkpoint, model = example("getgan-64")
+    gate = gate_of(checkpoint)
+    seen = rounding_moves(gate, monkeypatch, 1e-3, 1)
+    infer, small = gate.reference.infer, []
+
+    def off_for_the_first(images: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        if images.shape[2] == SMALLEST:
+            small.append(images)
+        off = 3e-4 if len(small) == 1 and images.shape[2] == SMALLEST else 0.0
+        return {name: found + off for name, found in infer(images).items()}
+
+    monkeypatch.setattr(gate.reference, "infer", off_for_the_first)
+    record = gate.judge(FP32, model)
+    assert record.accepted and seen == [SMALLEST] and len(small) == 2
+    assert not np.array_equal(small[0], small[1])
+    assert [(shape.batch, shape.height) for shape in record.shapes] == [(2, 48), (1, SMALLEST)]
+    assert all(shape.max_error is not None and shape.max_error < 1e-4 for shape in record.shapes)
 
 
 # --- every output in every precision --------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_a_run_of_four_times_the_size_shifts_the_scales_twice(source: Path, tmp_
         assert torch.equal(after[f"{scale}.model.2.weight"], before["fine.model.2.weight"]), scale
 
 
-@pytest.mark.parametrize("what", ["missing", "other", "damaged", "thinner", "sparse", "complex"])
+@pytest.mark.parametrize("what", ["missing", "other", "damaged", "newer", "thinner", "sparse", "complex"])
 def test_discriminators_that_are_not_this_run_s_stay_fresh(what: str, source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "source"
     shutil.copytree(source.parent, folder)
@@ -137,6 +137,11 @@ def test_discriminators_that_are_not_this_run_s_stay_fresh(what: str, source: Pa
     elif what == "damaged":
         state.write_bytes(state.read_bytes()[:-100])
         said = "discriminators fresh: run.state.pt cannot be read as a training state"
+    elif what == "newer":
+        document = state_of(folder)
+        document["config"] = document["config"].replace("[loss]", "[loss]\nlambda_new = 1.0")
+        torch.save(document, state)
+        said = "discriminators fresh: run.state.pt is of another version, config: loss.lambda_new is no option"
     elif what in ("sparse", "complex"):
         document = state_of(folder)
         for name in ("disc_y", "disc_x"):

@@ -117,5 +117,9 @@ def test_a_state_from_before_an_option_existed_goes_on(tmp_path: Path) -> None:
     torch.save(document | {"config": "\n".join(kept)}, folder / STATE)
     train(config, folder, resume=True)
     torch.save(document | {"config": "\n".join([*kept, "[run]", "no_such = 1"])}, folder / STATE)
-    with pytest.raises(TrainingError, match="belongs to a run with other options"):
+    with pytest.raises(TrainingError, match=r"with other options \(this version cannot read its options: .*no_such"):
         train(config, folder, resume=True)
+    torch.save(document | {"config": "\n".join(kept)}, folder / STATE)
+    wider = from_folders(tmp_path / "data", "optim.iterations=2", "model.stride=2")
+    with pytest.raises(TrainingError, match=r"other options \(there stride = 1, here stride = 2\)"):
+        train(wider, folder, resume=True)

@@ -189,7 +189,7 @@ def test_it_is_shown_the_occluder_and_told_what_the_teacher_made_without(
     assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
 
 
-@pytest.mark.parametrize("rim", [0.0, 0.07])
+@pytest.mark.parametrize("rim", [0.0, 0.01, 0.07])  # of 16 places: the second is less than half of one
 def test_gate_alone_can_tell_what_is_laid_over(
     rim: float, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +200,7 @@ def test_gate_alone_can_tell_what_is_laid_over(
     with torch.no_grad():
         told = hidden_by_gate(old.think(old.encode(x)).gate, 0.5, 16)
     assert 0.1 < float(told.mean()) < 0.9 and not torch.equal(told, mask)
-    wanted, _, _ = expected(old, net, x, mask, grown(told, rim) if rim else softened(told))
+    wanted, _, _ = expected(old, net, x, mask, grown(told, rim) if rim > 0.05 else softened(told))
     losses = method.iterate(x, x[:0])
     assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
 
@@ -230,6 +230,9 @@ def test_threshold_is_drawn_anew(teacher: Path, tmp_path: Path, monkeypatch: pyt
     for wrong in ("[0.0, 0.3]", "[0.3, 0.1]", "[0.5, 1.0]"):
         with pytest.raises(ConfigError, match=r"hidden_gate is .*; wanted two numbers between 0 and 1"):
             small(tmp_path, *PUPIL, f"loss.hidden_gate={wrong}")
+    distilled = (*PUPIL, "model.method=distil", "loss.hidden_gate=[0.1, 0.3]")
+    with pytest.raises(ConfigError, match=r"hidden_gate is .*; wanted \[0, 0\]: a distillation goes by"):
+        small(tmp_path, *distilled)
 
 
 def test_scans_that_were_kept_get_the_occluders(

@@ -89,10 +89,11 @@ class LossConfig:
     a share of the height; drawn between both anew for each iteration. Of what hides a face the teacher finds
     seven tenths, and without a rim the fingertips of laid-over hands are missing, and eyes look out from
     behind them that no hand of a real scan leaves free.
-    hidden_gate: of method "trunk", from which 1 - s on a place counts as hidden: a threshold, drawn between
-    both anew for each iteration, in place of y_e and gate together; (0, 0) = not so. A gate that this method
-    has taught tells an occluder better than both do, and a wide rim around both hides half of the visible
-    face.
+    hidden_gate: of method "trunk", from which 1 - s on a place is laid over another scan and does not count for
+    the teacher's face: a threshold, drawn between both anew for each iteration, in place of y_e and gate
+    together, with hidden_rim around it if there is one; (0, 0) = not so. Which scans have an occluder, and
+    where the gate shall shut, is told by both as ever. A gate that this method has taught tells an occluder
+    better than both do, and a wide rim around both hides up to two thirds of the visible face.
     disc_noise: of a distillation, deviation of the noise on what D_Y sees, of photos and of G's pictures, of
     the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y. With method "trunk"
     of the noise on features, whose own deviation is 1.
@@ -384,8 +385,12 @@ def _check(config: TrainConfig) -> None:
         0 <= narrow <= wide <= 0.25, "loss.hidden_rim", loss.hidden_rim, "two shares from 0 to 0.25, rising"
     )
     lowest, highest = loss.hidden_gate
-    drawn = 0 < lowest <= highest < 1 or lowest == highest == 0
-    wanted(drawn, "loss.hidden_gate", loss.hidden_gate, "two numbers between 0 and 1, rising, or [0, 0]")
+    rising = 0 < lowest <= highest < 1 or lowest == highest == 0
+    wanted(rising, "loss.hidden_gate", loss.hidden_gate, "two numbers between 0 and 1, rising, or [0, 0]")
+    deaf = model.method == "distil" and highest > 0
+    wanted(
+        not deaf, "loss.hidden_gate", loss.hidden_gate, "[0, 0]: a distillation goes by y_e and gate together"
+    )
     bare = taught and not loss.transplant
     idle = model.method == "trunk" and not loss.transplant
     wanted(not idle, "loss.transplant", loss.transplant, "true: method trunk learns from nothing else")

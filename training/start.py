@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from getgan.errors import GetganError, TrainingError
+from getgan.errors import ConfigError, GetganError, TrainingError
 from getgan.models.checkpoint import load_checkpoint
 from getgan.models.getgan import GetGanGenerator
 from getgan.models.patchgan import SCALES
@@ -71,6 +71,8 @@ def _take_discriminators(method: Method, path: Path, size: int) -> str:
     try:
         document = read_state(state)
         grown = size // config_from_toml_text(document["config"]).data.size
+    except ConfigError as error:
+        return f"{told} fresh: {STATE} is of another version, {error}"
     except GetganError:
         return f"{told} fresh: {STATE} cannot be read as a training state of this version"
     kept = document["nets"]

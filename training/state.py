@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from getgan.errors import ConfigError, TrainingError
 from getgan.files import write_bytes_atomic
 from getgan.models.weightfile import TRAINING_STATE_KEY
-from getgan.training.config import TrainConfig, config_from_toml_text
+from getgan.training.config import TrainConfig, config_from_toml_text, config_to_toml_text
 from getgan.training.folder import with_its_weights
 from getgan.training.methods import Method
 
@@ -191,6 +191,10 @@ def _same_options(old: str, new: str) -> bool:
 
 
 def _first_difference(old: str, new: str) -> str:
+    try:
+        old = config_to_toml_text(config_from_toml_text(old))  # with the options that came later, as they were
+    except ConfigError as error:
+        return f"this version cannot read its options: {error}"
     lines = set(old.splitlines())
     for after in new.splitlines():
         before = next(
@@ -198,7 +202,7 @@ def _first_difference(old: str, new: str) -> str:
         )
         if before != after:
             return f"there {before}, here {after}"
-    return "it has options that this version does not know"
+    return "in what a config does not name"
 
 
 def _gathered(value: Any) -> list[Any]:

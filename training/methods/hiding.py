@@ -40,8 +40,8 @@ def hidden_by_gate(gate: Tensor, threshold: float, size: int) -> Tensor:
 
     A gate that a training with laid-over occluders has sharpened tells an occluder better than y_e does.
     """
-    drawn = functional.interpolate(shut(gate), size=(size, size), mode="bilinear")
-    return (drawn > threshold).float()
+    upsampled = functional.interpolate(shut(gate), size=(size, size), mode="bilinear")
+    return (upsampled > threshold).float()
 
 
 def grown(hidden: Tensor, rim: float) -> Tensor:

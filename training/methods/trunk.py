@@ -147,7 +147,8 @@ class Trunk:
         if self.loss.hidden_gate == (0.0, 0.0):
             return grown(found, rim)
         told = hidden_by_gate(gate, drawn_between(self.loss.hidden_gate), found.shape[2])
-        return grown(told, rim) if rim else softened(told)
+        wider = grown(told, rim)
+        return softened(told) if wider is told else wider  # a soft edge also without a rim
 
     def _renewed(
         self, teacher: GetGanGenerator, x: Tensor, features: Tensor, taught: Thought, found: Tensor
