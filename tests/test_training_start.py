@@ -141,7 +141,7 @@ def test_discriminators_that_are_not_this_run_s_stay_fresh(what: str, source: Pa
         document = state_of(folder)
         document["config"] = document["config"].replace("[loss]", "[loss]\nlambda_new = 1.0")
         torch.save(document, state)
-        said = "discriminators fresh: run.state.pt is of another version, config: loss.lambda_new is no option"
+        said = "fresh: run.state.pt is of another version, config: loss.lambda_new is no option"
     elif what in ("sparse", "complex"):
         document = state_of(folder)
         for name in ("disc_y", "disc_x"):

@@ -89,8 +89,8 @@ class LossConfig:
     a share of the height; drawn between both anew for each iteration. Of what hides a face the teacher finds
     seven tenths, and without a rim the fingertips of laid-over hands are missing, and eyes look out from
     behind them that no hand of a real scan leaves free.
-    hidden_gate: of method "trunk", from which 1 - s on a place is laid over another scan and does not count for
-    the teacher's face: a threshold, drawn between both anew for each iteration, in place of y_e and gate
+    hidden_gate: of method "trunk", from which 1 - s on a place is laid over another scan and does not count
+    for the teacher's face: a threshold, drawn between both anew for each iteration, in place of y_e and gate
     together, with hidden_rim around it if there is one; (0, 0) = not so. Which scans have an occluder, and
     where the gate shall shut, is told by both as ever. A gate that this method has taught tells an occluder
     better than both do, and a wide rim around both hides up to two thirds of the visible face.

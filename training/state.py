@@ -192,9 +192,9 @@ def _same_options(old: str, new: str) -> bool:
 
 def _first_difference(old: str, new: str) -> str:
     try:
-        old = config_to_toml_text(config_from_toml_text(old))  # with the options that came later, as they were
+        old = config_to_toml_text(config_from_toml_text(old))  # with the options that came later
     except ConfigError as error:
-        return f"this version cannot read its options: {error}"
+        return f"this version cannot read them: {error}"
     lines = set(old.splitlines())
     for after in new.splitlines():
         before = next(
