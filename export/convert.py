@@ -35,7 +35,11 @@ FRAMES = Target("fp16-frames", "fp16", Plan("fp16", kept=ALL_PARTS, frames="uint
 
 
 # What else is kept in FP32 where FP16 was refused: the next of these, until one is accepted.
-RUNGS: tuple[tuple[Part, ...], ...] = (("encoder",), ("encoder", "sums", "last convolution"))
+RUNGS: tuple[tuple[Part, ...], ...] = (
+    ("encoder",),
+    ("encoder", "sums", "last convolution"),
+    ("encoder", "sums", "last two convolutions"),
+)
 
 
 def more_exact(target: Target) -> Iterator[Target]:

@@ -17,14 +17,19 @@ from getgan.export.graph import model_from_proto
 from getgan.export.record import VariantRecord
 from getgan.export.verify import verify_bundle
 
-RUNGS = ((), ("encoder",), ("encoder", "sums", "last convolution"))
+RUNGS = (
+    (),
+    ("encoder",),
+    ("encoder", "sums", "last convolution"),
+    ("encoder", "sums", "last two convolutions"),
+)
 
 
 def quiet(_what: str, _share: float) -> None:
     """No progress."""
 
 
-@pytest.mark.parametrize("refusals", [1, 2, 3])
+@pytest.mark.parametrize("refusals", [1, 2, 3, 4])
 def test_next_rung_is_tried(refusals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gate judges as ever, and then refuses so many FP16 graphs, however good they are."""
     judge, tried = Gate.judge, []
