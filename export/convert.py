@@ -38,7 +38,7 @@ FRAMES = Target("fp16-frames", "fp16", Plan("fp16", kept=ALL_PARTS, frames="uint
 RUNGS: tuple[tuple[Part, ...], ...] = (
     ("encoder",),
     ("encoder", "sums", "last convolution"),
-    ("encoder", "sums", "last two convolutions"),
+    ("encoder", "sums", "last convolution", "trunk"),
 )
 
 

@@ -85,9 +85,9 @@ def node_precisions(proto: onnx.ModelProto, kept: Sequence[Part] = ALL_PARTS) ->
     full |= _way_to_clip(nodes) if "clip" in kept else set()
     full |= _encoder(nodes) if "encoder" in kept else set()
     full |= {node.name for node in nodes if node.op_type == "Add"} if "sums" in kept else set()
-    for part, count in (("last convolution", 1), ("last two convolutions", 2)):
-        if part in kept:
-            full |= _from_last(count, nodes, [value.name for value in proto.graph.output])
+    full |= _to_first_doubling(nodes) if "trunk" in kept else set()
+    if "last convolution" in kept:
+        full |= _from_last_convolution(nodes, [value.name for value in proto.graph.output])
     if "norms" in kept:
         full |= _scale_and_shift(nodes, full, sizes, {tensor.name for tensor in proto.graph.initializer})
     return {node.name: node.name not in full for node in nodes} | guard
@@ -132,24 +132,28 @@ def _encoder(nodes: list[onnx.NodeProto]) -> set[str]:
     return {node.name for node in nodes[: strided[-1] + 1]} if strided else set()
 
 
-def _from_last(count: int, nodes: list[onnx.NodeProto], outputs: Sequence[str]) -> set[str]:
-    """Of every output so many convolutions as are nearest to it, and all behind the first of them.
-
-    Measured on a trained net with its trunk at H/16, 256x256, every value rounded, encoder and sums in FP32:
-    of twelve pictures one scan has a value 2 levels off with one convolution in FP32, and none with two.
-    """
+def _from_last_convolution(nodes: list[onnx.NodeProto], outputs: Sequence[str]) -> set[str]:
+    """Of every output the convolution that is nearest to it, and all behind that."""
     makers = {output: node for node in nodes for output in node.output}
-    found: dict[str, int] = {}  # by node: of how many convolutions still, from it on
-    waiting = [(name, count) for name in outputs]
+    found: set[str] = set()
+    waiting = list(outputs)
     while waiting:
-        name, left = waiting.pop()
-        node = makers.get(name)
-        if node is None or found.get(node.name, -1) >= left:
-            continue
-        found[node.name] = left
-        left -= node.op_type in WEIGHTED
-        waiting += [(each, left) for each in node.input if left > 0]
-    return set(found)
+        node = makers.get(waiting.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            if node.op_type not in WEIGHTED:
+                waiting += node.input
+    return found
+
+
+def _to_first_doubling(nodes: list[onnx.NodeProto]) -> set[str]:
+    """All nodes before the picture grows again: encoder, blocks and gate, and the decoder alone is FP16.
+
+    Measured as `_encoder` was, on a net of whose scans one had a value 2 levels off with encoder, sums and
+    last convolution in FP32: with the trunk too it has none. Of a net without a doubling, nothing.
+    """
+    growing = [place for place, node in enumerate(nodes) if node.op_type in ("ConvTranspose", "Resize")]
+    return {node.name for node in nodes[: growing[0]]} if growing else set()
 
 
 def _way_to_clip(nodes: list[onnx.NodeProto]) -> set[str]:

@@ -25,9 +25,7 @@ Precision = Literal["fp32", "fp16", "bf16"]  # what a backend computes in
 Frames: TypeAlias = Literal["float32", "uint8"]
 EXTENT = "extent"
 FEATURES = "features"  # float32 (N, D), an output that every graph of a bundle with a guard has besides
-Part = Literal[
-    "norms", "first convolution", "clip", "encoder", "sums", "last convolution", "last two convolutions"
-]
+Part = Literal["norms", "first convolution", "clip", "encoder", "sums", "last convolution", "trunk"]
 Aspect = Annotated[float, msgspec.Meta(ge=1e-3, le=1e3)]  # width over height
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]

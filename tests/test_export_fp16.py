@@ -13,7 +13,7 @@ from export_helpers import NETS, checkpoint_of, exported, random_images
 from onnx import TensorProto, helper, numpy_helper
 
 from getgan.errors import ExportError
-from getgan.export.fp16 import ALL_PARTS, WEIGHTED, fp16_from_fp32, half_from_weight, node_precisions
+from getgan.export.fp16 import ALL_PARTS, fp16_from_fp32, half_from_weight, node_precisions
 from getgan.export.graph import OnnxModel, element_types, initializers
 from getgan.export.grid import NODES
 from getgan.export.steps import StepRunner
@@ -239,10 +239,10 @@ def test_what_else_may_be_kept_in_fp32() -> None:
     last = newly("last convolution")
     assert last[0] == convolutions[-1]
     assert last == [name for name in names[names.index(convolutions[-1]) :] if usual.get(name)]
-    two = newly("last two convolutions")
-    before = [each.name for each in proto.graph.node if each.op_type in WEIGHTED][-2]
-    assert two == [name for name in names[names.index(before) :] if usual.get(name)]
-    assert two[0] == before and len(two) > len(last)
+    trunk = newly("trunk")
+    doubling = next(each.name for each in proto.graph.node if each.op_type == "ConvTranspose")
+    assert trunk == [name for name in names[: names.index(doubling)] if usual.get(name)]
+    assert set(encoder) < set(trunk) and convolutions[-1] not in trunk
     everything = fp16_from_fp32(
         exported("getgan-3x3-resize"), (*ALL_PARTS, "encoder", "sums", "last convolution")
     )

@@ -21,7 +21,7 @@ RUNGS = (
     (),
     ("encoder",),
     ("encoder", "sums", "last convolution"),
-    ("encoder", "sums", "last two convolutions"),
+    ("encoder", "sums", "last convolution", "trunk"),
 )
 
 
