@@ -196,7 +196,7 @@ def test_texts_of_a_checkpoint_are_escaped(small: Any) -> None:
 
 def test_a_precision_that_fails_stays_out_with_its_reason(tmp_path: Path) -> None:
     def overflow(state: dict[str, Any]) -> None:
-        state["shared.10.conv_block.1.weight"].mul_(3e5)  # in the trunk, which no plan keeps in FP32
+        state["fake.1.weight"].mul_(3e6)  # of the first doubling, which no plan keeps in FP32
 
     path = saved(tmp_path, "getgan-1x1", overflow)
     report = export_bundle(path, tmp_path / "net", ExportOptions(), quiet)
