@@ -114,6 +114,12 @@ def expected(
     return losses, given.face / scale, wanted.face / scale
 
 
+def assert_told(method: Trunk, x: Tensor, wanted: dict[str, float]) -> None:
+    """An iteration has these losses."""
+    losses = method.iterate(x, x[:0])
+    assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
+
+
 def deviation(features: Tensor) -> Tensor:
     """Of each channel."""
     return features.std(dim=(0, 2, 3), keepdim=True)
@@ -185,8 +191,7 @@ def test_it_is_shown_the_occluder_and_told_what_the_teacher_made_without(
     mask, x = hide(monkeypatch), noise(4, 4, 3, 32, 32)
     method, net, old = method_of(started(tmp_path, teacher, *ALL, "loss.lambda_gan=0"))
     wanted, _, _ = expected(old, net, x, mask, grown(mask, 0.07))
-    losses = method.iterate(x, x[:0])
-    assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
+    assert_told(method, x, wanted)
 
 
 @pytest.mark.parametrize("rim", [0.0, 0.01, 0.07])  # of 16 places: the second is less than half of one
@@ -201,8 +206,7 @@ def test_gate_alone_can_tell_what_is_laid_over(
         told = hidden_by_gate(old.think(old.encode(x)).gate, 0.5, 16)
     assert 0.1 < float(told.mean()) < 0.9 and not torch.equal(told, mask)
     wanted, _, _ = expected(old, net, x, mask, grown(told, rim) if rim > 0.05 else softened(told))
-    losses = method.iterate(x, x[:0])
-    assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
+    assert_told(method, x, wanted)
 
 
 def test_hidden_by_a_gate_is_what_is_shut_by_more_than_the_threshold() -> None:
@@ -245,8 +249,7 @@ def test_scans_that_were_kept_get_the_occluders(
     shown, seen = x.clone(), mask.clone()
     shown[[0, 2]], seen[[0, 2]] = noise(7), 0.0
     wanted, _, _ = expected(old, net, shown, seen, grown(seen, 0.07))
-    losses = method.iterate(x, x[:0])
-    assert {name: float(losses[name]) for name in wanted} == pytest.approx(wanted, rel=1e-4)
+    assert_told(method, x, wanted)
     assert len(method.pools[CLEAN].images) == 1  # all of these hide something
 
 
