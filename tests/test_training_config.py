@@ -48,6 +48,8 @@ OTHER = TrainConfig(
         (0.02, 0.1),
         0.1,
         (0.1, 0.3),
+        True,
+        True,
         5.0,
     ),
     OptimConfig(7, 2, 1e-4, 0.4, 0.99, 0.25, "joint", 3, 0.999),

@@ -97,6 +97,11 @@ class LossConfig:
     disc_noise: of a distillation, deviation of the noise on what D_Y sees, of photos and of G's pictures, of
     the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y. With method "trunk"
     of the noise on features, whose own deviation is 1.
+    mirror: of a distillation, the teacher's face is its own, moved half the way to its answer to the scan's
+    mirror image, its y_e and gate the means of both. A generator that draws every face a little to one side
+    is told so by nothing else.
+    teacher_real: of a distillation to pictures of the teacher's size, D_Y's real pictures are the teacher's
+    faces, in place of photos: it wants them as sharp, and no grain that the pupil cannot draw.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 
@@ -124,6 +129,8 @@ class LossConfig:
     hidden_rim: tuple[float, float] = (0.0, 0.0)
     disc_noise: float = 0.0
     hidden_gate: tuple[float, float] = (0.0, 0.0)
+    mirror: bool = False
+    teacher_real: bool = False
     lambda_teacher: float = 10.0  # of the difference from the teacher's face (or its features) and gate
 
 
@@ -398,6 +405,10 @@ def _check(config: TrainConfig) -> None:
     wanted(0 <= loss.teacher_afar <= 100, "loss.teacher_afar", loss.teacher_afar, "a number from 0 to 100")
     far = model.method == "trunk" and loss.teacher_afar != 0
     wanted(not far, "loss.teacher_afar", loss.teacher_afar, "0: method trunk draws no face to compare")
+    turned = model.method == "trunk" and loss.mirror
+    wanted(not turned, "loss.mirror", loss.mirror, "false: method trunk draws no face to compare")
+    faceless = model.method == "trunk" and loss.teacher_real
+    wanted(not faceless, "loss.teacher_real", loss.teacher_real, "false: method trunk draws no face to tell")
     unhidden = loss.hidden_gain != 1 and bare
     wanted(not unhidden, "loss.hidden_gain", loss.hidden_gain, "1 without loss.transplant")
     alone = taught and optim.batch < 2  # a scan has no next one in its batch

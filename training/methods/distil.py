@@ -20,6 +20,7 @@ from getgan.training.methods.hiding import (
     transplanted,
     with_clean_scans,
 )
+from getgan.training.methods.mirror import both_ways
 from getgan.training.methods.parts import detached, patchgan, pools, prepare
 from getgan.training.steps import Losses, apart, gan, l1
 from getgan.training.updates import Numerics, Updates
@@ -35,7 +36,9 @@ class Distil:
     scan has what hides another one's face laid over it, and the teacher sees it without: so the larger
     network learns what lies behind from one that could look. With `teacher_sees` the teacher's face counts
     where it saw it, and its guesses do not. With `clean_x` the scans that get such an occluder are those in
-    which the teacher finds none, so that it has seen all that the network must guess.
+    which the teacher finds none, so that it has seen all that the network must guess. With `mirror` the
+    teacher sees the scan's mirror image too, and what it then does otherwise is halved. With `teacher_real`
+    D_Y tells the pupil's faces from the teacher's, not from photos.
     """
 
     name = "distil"  # in a config
@@ -64,6 +67,11 @@ class Distil:
             raise TrainingError(
                 f"the teacher's pictures have {size} pixels, this run's {self._size}; "
                 "wanted a whole multiple: change data.size, or name another teacher"
+            )
+        if size != self._size and self.loss.teacher_real:
+            raise TrainingError(
+                f"the teacher's pictures have {size} pixels, this run's {self._size}, so D_Y cannot take "
+                "them for real ones; wanted loss.teacher_real=false, or as many"
             )
         if (teacher.gate is None) != (self._forward.gate is None):
             raise TrainingError("of the teacher and model.gate one has no gate; wanted both with or without")
@@ -102,7 +110,8 @@ class Distil:
                 losses["gate"] = loss.lambda_teacher * l1(shut(out.gate, taught.gate), shut(taught.gate))
         self.updates.step_generators(losses)
         with self.numerics.autocast():
-            adversary = steps.discriminator(self._shown, y, out.y_star, self.pools["y"])
+            real = taught.y_star if loss.teacher_real else y
+            adversary = steps.discriminator(self._shown, real, out.y_star, self.pools["y"])
         self.updates.step_discriminators({"disc_y": adversary})
         return detached(losses | {"disc_y": adversary})
 
@@ -116,7 +125,8 @@ class Distil:
         if self._teacher is None:
             raise TrainingError("a run of method distil has no teacher; name one with --start-from")
         with torch.no_grad():
-            answer: GetGanOutput = self._teacher(self._reduced(x))
+            seen = self._reduced(x)
+            answer: GetGanOutput = both_ways(self._teacher, seen) if self.loss.mirror else self._teacher(seen)
         return answer
 
     def _reduced(self, image: Tensor) -> Tensor:

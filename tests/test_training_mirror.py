@@ -1,0 +1,156 @@
+"""A teacher that sees each scan in the mirror too: what is halved, what stays, and who refuses it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from training_helpers import SMALL, assert_resumed_alike, from_folders, noise, small, started, trained
+
+from getgan.errors import ConfigError, TrainingError
+from getgan.models.getgan import GetGanConfig, GetGanGenerator, GetGanOutput
+from getgan.models.tensors import tensor_from_images
+from getgan.training.faces import SceneConfig, render_photo, seed_of
+from getgan.training.methods.distil import Distil
+from getgan.training.methods.mirror import both_ways, halfway
+
+SIDE = 128
+MIRRORED = ("model.method=distil", "loss.mirror=true", "loss.lambda_gan=0")
+
+
+class Leaning(GetGanGenerator):
+    """Answers with the picture it is given, so many pixels to the right."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__(GetGanConfig(widths=(2, 3), shared_blocks=1, branch_blocks=1))
+        self._pixels = pixels
+
+    def forward(self, x: Tensor) -> GetGanOutput:
+        moved = x.roll(self._pixels, dims=3)
+        return GetGanOutput(moved, moved, moved[:, :1, ::4, ::4])
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint for 32 pixels."""
+    return trained(tmp_path_factory.mktemp("teacher"))
+
+
+def faces(count: int) -> Tensor:
+    """Photos, (N, 3, SIDE, SIDE)."""
+    scene = SceneConfig(size=SIDE)
+    return tensor_from_images(
+        np.stack([render_photo(scene, seed_of("photo", "test", n)).image for n in range(count)])
+    )
+
+
+def grain(image: Tensor) -> Tensor:
+    """Mean difference between neighbours."""
+    return image.diff(dim=3).abs().mean()
+
+
+def inner(image: Tensor) -> Tensor:
+    """Without the rim, beyond which nothing is known."""
+    return image[..., 12:-12, 12:-12]
+
+
+def test_who_leans_to_one_side_is_set_upright() -> None:
+    x = faces(4)
+    for pixels in (-3, 3):
+        leaning = Leaning(pixels)
+        before = inner(leaning(x).y_star - x).abs().mean()
+        after = inner(both_ways(leaning, x).y_star - x).abs().mean()
+        assert float(after) < 0.15 * float(before)
+
+
+def test_halfway_is_one_face_and_as_sharp() -> None:
+    x = faces(4)
+    one, other = x.roll(-3, dims=3), x.roll(3, dims=3)
+    between = inner(halfway(one, other))
+    assert float((between - inner(x)).abs().mean()) < 0.25 * float(inner((one + other) / 2 - x).abs().mean())
+    assert float(grain(between)) > 0.9 * float(grain(inner(x)))
+    # It is the first of the two that is moved: what the other alone has is not taken over.
+    darker = halfway(one, other - 0.1)
+    assert float((inner(darker) - between).abs().mean()) < 0.02
+
+
+def test_a_picture_is_halfway_to_itself_whatever_its_size() -> None:
+    for side in (32, 48, 96):  # from the smallest that a run may have
+        x = noise(1, 2, 3, side, side)
+        assert float((halfway(x, x) - x).abs().max()) < 1e-5
+
+
+def test_what_is_in_the_scan_is_the_mean_and_stands_where_it_stood() -> None:
+    x = faces(2)
+    own, turned = x.roll(3, dims=3), x.roll(-3, dims=3)
+    found = both_ways(Leaning(3), x)
+    assert torch.equal(found.y_error, (own + turned) / 2)
+    assert found.gate is not None
+    wanted = (Leaning(3)(x).gate, Leaning(3)(x.flip(3)).gate)
+    assert wanted[0] is not None and wanted[1] is not None
+    assert torch.allclose(found.gate, (wanted[0] + wanted[1].flip(3)) / 2)
+
+
+def test_teacher_of_a_run_answers_both_ways(teacher: Path, tmp_path: Path) -> None:
+    """Who is its own teacher has something to learn then: what it does otherwise in the mirror."""
+    method = started(tmp_path, teacher, *MIRRORED).method
+    assert isinstance(method, Distil) and method._teacher is not None
+    x = noise(1, 2, 3, 32, 32)
+    with torch.no_grad():
+        wanted = both_ways(method._teacher, x)
+        own = method._teacher(x)
+    face = 10 * float((wanted.y_star - own.y_star).abs().mean())
+    assert face > 0.01
+    told = method.iterate(x, noise(2, 2, 3, 32, 32))
+    assert float(told["face"]) == pytest.approx(face, rel=1e-3)
+    assert float(told["error"]) == pytest.approx(float((wanted.y_error - own.y_error).abs().mean()), rel=1e-2)
+
+
+def test_discriminator_can_take_the_teacher_s_faces_for_real(teacher: Path, tmp_path: Path) -> None:
+    """And photos by default; not of another size."""
+    x, y = noise(1, 2, 3, 32, 32), noise(2, 2, 3, 32, 32)
+    for told in (False, True):
+        options = (*MIRRORED[:2], f"loss.teacher_real={str(told).lower()}")
+        method = started(tmp_path / str(told), teacher, *options).method
+        assert isinstance(method, Distil) and method._teacher is not None
+        with torch.no_grad():
+            wanted = both_ways(method._teacher, x).y_star if told else y
+        seen: list[Tensor] = []
+        method.nets["disc_y"].register_forward_pre_hook(
+            lambda _net, given, seen=seen: seen.append(given[0].detach())
+        )
+        method.iterate(x, y)
+        assert torch.allclose(seen[1], wanted, atol=1e-6)
+    larger = ("model.method=distil", "model.widths=[2,3,4,5]", "data.size=64", "loss.teacher_real=true")
+    with pytest.raises(
+        TrainingError, match=r"32 pixels, this run's 64, so D_Y .*; wanted loss\.teacher_real"
+    ):
+        started(tmp_path / "larger", teacher, *larger)
+
+
+def test_larger_pictures_are_reduced_for_it(teacher: Path, tmp_path: Path) -> None:
+    options = (*MIRRORED, "model.widths=[2,3,4,5]", "data.size=64")
+    told = started(tmp_path, teacher, *options).method.iterate(noise(1, 1, 3, 64, 64), noise(2, 1, 3, 64, 64))
+    assert all(bool(torch.isfinite(value)) for value in told.values())
+
+
+def test_resumed_run_is_the_run_that_was_not_stopped(teacher: Path, tmp_path: Path) -> None:
+    pictures = f'data.root="{(tmp_path / "pictures").as_posix()}"'
+    config = from_folders(
+        tmp_path / "pictures", *SMALL, *MIRRORED, pictures, "run.checkpoint_every=2", "optim.ema=0.5"
+    )
+    config = replace(config, optim=replace(config.optim, iterations=4))
+    assert_resumed_alike(config, tmp_path, teacher)
+
+
+def test_a_method_that_draws_no_face_refuses_it(tmp_path: Path) -> None:
+    trunk = ("model.method=trunk", "optim.batch=2", "loss.transplant=true")
+    for option in ("mirror", "teacher_real"):
+        with pytest.raises(
+            ConfigError, match=rf"loss\.{option} is True; wanted false: method trunk draws no"
+        ):
+            small(tmp_path, *trunk, f"loss.{option}=true")
