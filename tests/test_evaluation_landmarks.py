@@ -126,6 +126,26 @@ def test_a_small_shift_is_measured(finder: LandmarkFinder, unseen: tuple[Images,
     found = finder(np.stack(made).astype(np.uint8), heads)
     assert found.in_place.mean() > 0.95
     assert np.nanmedian(found.distance_where_there) == pytest.approx(4.0, abs=0.7)
+    assert found.eyes_always_off == pytest.approx(4.0, abs=0.7)
+
+
+def test_what_is_off_to_both_sides_is_not_always_off(
+    finder: LandmarkFinder, unseen: tuple[Images, list[Head]]
+) -> None:
+    images, heads = unseen
+    rows, columns = np.mgrid[: images.shape[1], : images.shape[2]].astype(np.float32)
+    shift = 0.04 * float(np.mean([head.height for head in heads]))
+
+    def shifted(image: NDArray[np.uint8], by: float) -> NDArray[np.uint8]:
+        moved_to = columns - np.float32(by)
+        made = cv2.remap(image, moved_to, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(made, np.uint8)
+
+    both = np.stack([shifted(each, shift if n % 2 else -shift) for n, each in enumerate(images)])
+    found = finder(both, heads)
+    assert np.nanmedian(found.distance_where_there[:, :2]) == pytest.approx(4.0, abs=0.7)
+    assert found.eyes_always_off < 1.0
+    assert np.isnan(finder(np.full_like(images, 128), heads).eyes_always_off)
 
 
 def test_a_third_eye_is_counted(finder: LandmarkFinder, unseen: tuple[Images, list[Head]]) -> None:

@@ -44,9 +44,14 @@ class Found:
     """What stands in N pictures at the four PARTS of their heads."""
 
     answer: Floats  # (N, 4) of the filter, the largest near the true place
-    distance: Floats  # (N, 4) of that from the true place, % of the head's height
+    offset: Floats  # (N, 4, 2) from the true place to that, to the upright face's right and down; % as below
     in_place: Masks  # (N, 4) there, and no further off than IN_PLACE
     further_eyes: NDArray[np.int64]  # (N,) eyes in the face apart from two
+
+    @property
+    def distance(self) -> Floats:
+        """(N, 4) from the true place, % of the head's height."""
+        return np.asarray(np.hypot(self.offset[..., 0], self.offset[..., 1]), np.float64)
 
     @property
     def both_eyes(self) -> NDArray[np.bool_]:
@@ -57,6 +62,17 @@ class Found:
     def eye_missing(self) -> NDArray[np.bool_]:
         """An eye or both not even near the true place, bool (N,)."""
         return np.asarray((self.answer[:, EYES] < FOUND).any(axis=1), np.bool_)
+
+    @property
+    def eyes_always_off(self) -> float:
+        """Length of an eye's mean offset, of both the mean, % of the head's height; NaN without eyes.
+
+        What is off by chance is off to all sides, and cancels.
+        """
+        there = np.where(self.answer[:, EYES, None] >= FOUND, self.offset[:, EYES], np.nan)
+        if np.isnan(there).all(axis=0).any():
+            return float("nan")
+        return float(np.linalg.norm(np.nanmean(there, axis=0), axis=1).mean())
 
     @property
     def distance_where_there(self) -> Floats:
@@ -79,22 +95,23 @@ class LandmarkFinder:
     def __call__(self, images: Images, heads: Sequence[Head]) -> Found:
         """Look for every part of every head."""
         looked = [self._look(image, head) for image, head in zip(images, heads, strict=True)]
-        answer, distance, in_place, further = zip(*looked, strict=True)
+        answer, offset, in_place, further = zip(*looked, strict=True)
         return Found(
-            np.stack(answer), np.stack(distance), np.stack(in_place), np.array(further, dtype=np.int64)
+            np.stack(answer), np.stack(offset), np.stack(in_place), np.array(further, dtype=np.int64)
         )
 
     def _look(self, image: Picture, head: Head) -> tuple[Floats, Floats, NDArray[np.bool_], int]:
         upright, places, apart = _upright(image, head)
         answers = self._answers(_features(upright))
-        answer, distance = np.empty(4), np.empty(4)
+        answer, offset = np.empty(4), np.empty((4, 2))
         for part, which in enumerate(FILTER_OF):
             away = _distances(*places[part])
             near = np.where(away <= NEAR[part] * apart, answers[which], -np.inf)
             best = int(near.argmax())
-            answer[part], distance[part] = near.flat[best], away.flat[best]
-        in_place = (answer >= FOUND) & (distance <= IN_PLACE * apart)
-        return answer, 100.0 * distance / HEIGHT, in_place, max(0, _count(answers[0], apart) - 2)
+            row, column = divmod(best, SIDE)
+            answer[part], offset[part] = near.flat[best], (column + 0.5, row + 0.5) - places[part]
+        in_place = (answer >= FOUND) & (np.linalg.norm(offset, axis=1) <= IN_PLACE * apart)
+        return answer, 100.0 * offset / HEIGHT, in_place, max(0, _count(answers[0], apart) - 2)
 
     def _answers(self, features: Array) -> list[Array]:
         return [

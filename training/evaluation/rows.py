@@ -48,6 +48,7 @@ METRICS: tuple[Metric, ...] = (
     *_places("eyes", "both eyes", "one hidden or both", "none hidden"),
     Metric("eyes_missing", PLACES, "an eye missing", "%", "lower", 1),
     Metric("eyes_further", PLACES, "a third eye or more", "%", "lower", 1),
+    Metric("eyes_lean", PLACES, "eyes, always off by", "% of head", "lower", 2),
     *_places("nose", "nose", "hidden", "not hidden"),
     *_places("mouth", "mouth", "hidden", "not hidden"),
     Metric("dependence", "Does the answer depend on the input?", "dependence on the input", "", "higher", 2),
@@ -90,7 +91,9 @@ NOTES: tuple[tuple[str, str], ...] = (
         "true place than 0.3 of the distance between the eyes; eyes also without a third one in the face. "
         "An eye is missing where none is found within 0.55 of that distance; what is left is misplaced. "
         "A part counts as hidden where the occluder covers half of it or more. Distance: of the parts that "
-        "were found near their place, in per cent of the head's height.",
+        "were found near their place, in per cent of the head's height. Always off by: the length of an "
+        "eye's mean offset over all scenes, where chance cancels and a face that is always drawn to one side "
+        "does not.",
     ),
     (
         "dependence",
