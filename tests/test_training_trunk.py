@@ -224,7 +224,7 @@ def test_threshold_is_drawn_anew(teacher: Path, tmp_path: Path, monkeypatch: pyt
 
     def told(gate: Tensor, threshold: float, size: int) -> Tensor:
         drawn.append(threshold)
-        return hidden_by_gate(gate, threshold, size)
+        return hidden_by_gate(gate, 0.5, size)  # of an untrained gate
 
     monkeypatch.setattr(trunk, "hidden_by_gate", told)
     method, _, _ = method_of(started(tmp_path, teacher, *PUPIL, "loss.hidden_gate=[0.1,0.3]"))
@@ -237,6 +237,21 @@ def test_threshold_is_drawn_anew(teacher: Path, tmp_path: Path, monkeypatch: pyt
     distilled = (*PUPIL, "model.method=distil", "loss.hidden_gate=[0.1, 0.3]")
     with pytest.raises(ConfigError, match=r"hidden_gate is .*; wanted \[0, 0\]: a distillation goes by"):
         small(tmp_path, *distilled)
+
+
+def test_gate_that_calls_everything_hidden_is_refused(teacher: Path, tmp_path: Path) -> None:
+    """Nothing would count, and the losses would look like success."""
+    method, _, old = method_of(started(tmp_path, teacher, *PUPIL, "loss.hidden_gate=[0.05,0.06]"))
+    x = noise(4, 4, 3, 32, 32)
+    with torch.no_grad():
+        rests = float((1.0 - old.think(old.encode(x)).gate.mean(dim=1)).median())
+    assert rests > 0.1
+    before = {key: value.clone() for key, value in method._forward.state_dict().items()}
+    with pytest.raises(
+        TrainingError, match=rf"rests at {rests:.2f}; wanted loss\.hidden_gate=\[0\.05, 0\.06\]"
+    ):
+        method.iterate(x, noise(5)[:0])
+    assert all(torch.equal(value, before[key]) for key, value in method._forward.state_dict().items())
 
 
 def test_scans_that_were_kept_get_the_occluders(

@@ -27,6 +27,7 @@ from getgan.training.steps import Losses, apart, l1
 from getgan.training.updates import Numerics, Updates
 
 HALF = 2  # masks are found and grown at half of the height: what is finer is no occluder
+EVERYTHING = 0.95  # of a batch: nothing that the teacher says of it would count
 QUARTER = 4  # of the height, up to which is compared what the decoder makes of the features
 
 
@@ -146,7 +147,14 @@ class Trunk:
         rim = drawn_between(self.loss.hidden_rim)
         if self.loss.hidden_gate == (0.0, 0.0):
             return grown(found, rim)
-        told = hidden_by_gate(gate, drawn_between(self.loss.hidden_gate), found.shape[2])
+        threshold = drawn_between(self.loss.hidden_gate)
+        told = hidden_by_gate(gate, threshold, found.shape[2])
+        if float(told.mean()) > EVERYTHING:
+            raise TrainingError(
+                f"from 1 - s > {threshold:.2f} on, the teacher's gate calls everything hidden: it rests at "
+                f"{float(shut(gate).median()):.2f}; wanted loss.hidden_gate={list(self.loss.hidden_gate)} "
+                "above that, or [0, 0] for a gate that no run of method trunk has taught"
+            )
         wider = grown(told, rim)
         return softened(told) if wider is told else wider  # a soft edge also without a rim
 
