@@ -101,8 +101,7 @@ class LossConfig:
     mirror image, its y_e and gate the means of both. A generator that draws every face a little to one side
     is told so by nothing else.
     teacher_real: of a distillation to pictures of the teacher's size, D_Y's real pictures are the teacher's
-    faces as it draws them, in place of photos: it wants them as sharp, and no grain that the pupil cannot
-    draw. With mirror, every second one is the answer to the mirror image.
+    faces, in place of photos: it wants them as sharp, and no grain that the pupil cannot draw.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 

@@ -82,10 +82,10 @@ class Distil:
         """One generator step, one discriminator step."""
         loss = self.loss
         with self.numerics.autocast():
-            taught, drawn = self._taught(x)
+            taught = self._taught(x)
             if loss.clean_x:
                 x = with_clean_scans(x, hidden_in(taught), self.pools[CLEAN])
-                taught, drawn = self._taught(x)
+                taught = self._taught(x)
             counts = None
             if loss.teacher_sees or loss.transplant:
                 found = hidden_in(taught)
@@ -110,7 +110,7 @@ class Distil:
                 losses["gate"] = loss.lambda_teacher * l1(shut(out.gate, taught.gate), shut(taught.gate))
         self.updates.step_generators(losses)
         with self.numerics.autocast():
-            real = drawn if loss.teacher_real else y
+            real = taught.y_star if loss.teacher_real else y
             adversary = steps.discriminator(self._shown, real, out.y_star, self.pools["y"])
         self.updates.step_discriminators({"disc_y": adversary})
         return detached(losses | {"disc_y": adversary})
@@ -121,16 +121,13 @@ class Distil:
         scores: Tensor = self._disc_y(image if noise == 0 else image + noise * torch.randn_like(image))
         return scores
 
-    def _taught(self, x: Tensor) -> tuple[GetGanOutput, Tensor]:
-        """What the teacher says of scans, and faces as it draws them."""
+    def _taught(self, x: Tensor) -> GetGanOutput:
         if self._teacher is None:
             raise TrainingError("a run of method distil has no teacher; name one with --start-from")
         with torch.no_grad():
             seen = self._reduced(x)
-            if self.loss.mirror:
-                return both_ways(self._teacher, seen)
-            answer: GetGanOutput = self._teacher(seen)
-        return answer, answer.y_star
+            answer: GetGanOutput = both_ways(self._teacher, seen) if self.loss.mirror else self._teacher(seen)
+        return answer
 
     def _reduced(self, image: Tensor) -> Tensor:
         return functional.avg_pool2d(image.float(), self._times) if self._times > 1 else image

@@ -15,22 +15,22 @@ ROUNDS = 2  # of looking how far both still are apart
 FLOW_BLUR = 2.0  # pixels: what moves otherwise than its neighbours is no feature of a face
 
 
-def both_ways(teacher: GetGanGenerator, x: Tensor) -> tuple[GetGanOutput, Tensor]:
+def both_ways(teacher: GetGanGenerator, x: Tensor) -> GetGanOutput:
     """The teacher's answer to x without what it does otherwise in the mirror.
 
     Nothing in unpaired training keeps a generator from drawing every face a little to one side, or askew:
     no discriminator sees it, and H takes it back. A mirrored scan must give the mirrored face, so half of
     the difference is the error. The face is moved by that; y_e and gate, which show what is in the scan and
-    where it is there, are the means. Also returns faces as they were drawn, (N, 3, H, W), as many of them
-    to one side as to the other: moved ones are a little less sharp.
+    where it is there, are the means.
     """
-    own, turned = teacher(x), teacher(x.flip(3))
-    one, other = own.y_star.float(), turned.y_star.float().flip(3)
+    own = teacher(x)
+    turned = teacher(x.flip(3))
     gate = None if own.gate is None else (own.gate.float() + turned.gate.float().flip(3)) / 2
-    error = (own.y_error.float() + turned.y_error.float().flip(3)) / 2
-    drawn = one.clone()
-    drawn[1::2] = other[1::2]
-    return GetGanOutput(halfway(one, other), error, gate), drawn
+    return GetGanOutput(
+        halfway(own.y_star.float(), turned.y_star.float().flip(3)),
+        (own.y_error.float() + turned.y_error.float().flip(3)) / 2,
+        gate,
+    )
 
 
 def halfway(one: Tensor, other: Tensor) -> Tensor:
