@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from getgan.training.evaluation import report_from_json, table
 from getgan.training.evaluation.landmarks import (
+    Found,
     LandmarkFinder,
     hidden_parts,
     learn_landmark_finder,
@@ -126,7 +127,7 @@ def test_a_small_shift_is_measured(finder: LandmarkFinder, unseen: tuple[Images,
     found = finder(np.stack(made).astype(np.uint8), heads)
     assert found.in_place.mean() > 0.95
     assert np.nanmedian(found.distance_where_there) == pytest.approx(4.0, abs=0.7)
-    assert found.eyes_always_off == pytest.approx(4.0, abs=0.7)
+    assert found.eyes_mean_offset == pytest.approx(4.0, abs=0.7)
 
 
 def test_what_is_off_to_both_sides_is_not_always_off(
@@ -144,8 +145,22 @@ def test_what_is_off_to_both_sides_is_not_always_off(
     both = np.stack([shifted(each, shift if n % 2 else -shift) for n, each in enumerate(images)])
     found = finder(both, heads)
     assert np.nanmedian(found.distance_where_there[:, :2]) == pytest.approx(4.0, abs=0.7)
-    assert found.eyes_always_off < 1.0
-    assert np.isnan(finder(np.full_like(images, 128), heads).eyes_always_off)
+    assert found.eyes_mean_offset < 1.0
+    assert np.isnan(finder(np.full_like(images, 128), heads).eyes_mean_offset)
+
+
+def test_mean_offset_is_of_each_eye_and_of_both_the_mean() -> None:
+    """Of a face that is askew, both eyes together are off by nothing."""
+    offset = np.zeros((2, 4, 2))
+    offset[:, 0], offset[:, 1] = (0.0, 3.0), (0.0, -5.0)
+    found = Found(np.ones((2, 4)), offset, np.ones((2, 4), np.bool_), np.zeros(2, np.int64))
+    assert found.eyes_mean_offset == pytest.approx(4.0)
+    assert found.distance[0].tolist() == [3.0, 5.0, 0.0, 0.0]
+    found.answer[0, 0] = 0.0  # not there: its offset says nothing
+    offset[0, 0] = (50.0, 50.0)
+    assert found.eyes_mean_offset == pytest.approx(4.0)
+    found.answer[1, 0] = 0.0
+    assert np.isnan(found.eyes_mean_offset)
 
 
 def test_a_third_eye_is_counted(finder: LandmarkFinder, unseen: tuple[Images, list[Head]]) -> None:

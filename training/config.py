@@ -98,10 +98,11 @@ class LossConfig:
     the range -1 to 1. It is meant to hide a photo's grain, which G cannot draw, from D_Y. With method "trunk"
     of the noise on features, whose own deviation is 1.
     mirror: of a distillation, the teacher's face is its own, moved half the way to its answer to the scan's
-    mirror image, its y_e and gate the means of both. A generator that draws every face a little to one side
-    is told so by nothing else.
+    mirror image, and y_e and gate are the means of both answers: nothing else in the training corrects a
+    generator that draws every face a little to one side. As with data.flip, the mirror image of a scan must
+    be one that could be: no text, no ruler, no light that is always on one side.
     teacher_real: of a distillation to pictures of the teacher's size, D_Y's real pictures are the teacher's
-    faces, in place of photos: it wants them as sharp, and no grain that the pupil cannot draw.
+    faces in place of photos. D_Y then wants no grain that the pupil cannot draw.
     lambda_gate: weight of the mean square between 1 - s and what W_e calls hidden; 0 is the talk.
     """
 
@@ -408,7 +409,7 @@ def _check(config: TrainConfig) -> None:
     turned = model.method == "trunk" and loss.mirror
     wanted(not turned, "loss.mirror", loss.mirror, "false: method trunk draws no face to compare")
     faceless = model.method == "trunk" and loss.teacher_real
-    wanted(not faceless, "loss.teacher_real", loss.teacher_real, "false: method trunk draws no face to tell")
+    wanted(not faceless, "loss.teacher_real", loss.teacher_real, "false: method trunk draws no face")
     unhidden = loss.hidden_gain != 1 and bare
     wanted(not unhidden, "loss.hidden_gain", loss.hidden_gain, "1 without loss.transplant")
     alone = taught and optim.batch < 2  # a scan has no next one in its batch

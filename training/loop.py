@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -104,6 +105,7 @@ class Trainer:
         if config.run.clock == "cpu" and device.type != "cpu":
             raise ConfigError(f"run.clock is cpu on {device.type}, which does the work; wanted wall there")
         torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
+        cv2.setNumThreads(torch.get_num_threads())  # of `loss.mirror`, and of what reads pictures
         state = folder / STATE
         self._found = _stamp(state)
         self._resumed = self._found is not None

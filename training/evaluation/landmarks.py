@@ -64,10 +64,11 @@ class Found:
         return np.asarray((self.answer[:, EYES] < FOUND).any(axis=1), np.bool_)
 
     @property
-    def eyes_always_off(self) -> float:
-        """Length of an eye's mean offset, of both the mean, % of the head's height; NaN without eyes.
+    def eyes_mean_offset(self) -> float:
+        """Length of an eye's mean offset, of both the mean, % of the head's height; NaN without either eye.
 
-        What is off by chance is off to all sides, and cancels.
+        Over the pictures in which the eye is near its place. What is off by chance is off to all sides and
+        nearly cancels.
         """
         there = np.where(self.answer[:, EYES, None] >= FOUND, self.offset[:, EYES], np.nan)
         if np.isnan(there).all(axis=0).any():

@@ -97,7 +97,7 @@ def parts_found(found: Found, hidden: Masks) -> dict[str, float]:
     figures = {
         "eyes_missing": 100.0 * float(found.eye_missing.mean()),
         "eyes_further": 100.0 * float((found.further_eyes > 0).mean()),
-        "eyes_lean": found.eyes_always_off,
+        "eyes_offset": found.eyes_mean_offset,
     }
     for name, good, parts in (
         ("eyes", found.both_eyes, [0, 1]),

@@ -173,7 +173,9 @@ def _reason(key: str, options: EvaluationOptions, contestant: Contestant | None)
         if contestant is None:
             return "a reference has no such map"
         return reason_without(contestant, name) if name in MAP_NAMES else ""
-    if key.endswith("_distance") or key == "eyes_lean":
+    if key == "eyes_offset":
+        return "one of both eyes was not found near its place in any scene"
+    if key.endswith("_distance"):
         return "no such part was found near its place in any scene"
     if key.endswith("_place_visible"):
         return "every scene hides that part"

@@ -9,10 +9,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from getgan.models.getgan import GetGanGenerator, GetGanOutput
-from getgan.training.weight import blur
 
 ROUNDS = 2  # of looking how far both still are apart
-FLOW_BLUR = 2.0  # pixels: what moves otherwise than its neighbours is no feature of a face
 
 
 def both_ways(teacher: GetGanGenerator, x: Tensor) -> GetGanOutput:
@@ -36,21 +34,23 @@ def both_ways(teacher: GetGanGenerator, x: Tensor) -> GetGanOutput:
 def halfway(one: Tensor, other: Tensor) -> Tensor:
     """One picture, (N, 3, H, W) in [-1, 1], moved half the way to the other, which shows the same elsewhere.
 
-    By dense inverse search (Kroeger et al. 2016), which runs on the CPU. A mean of both would have four eyes
-    without that, and with it less grain than either.
+    By dense inverse search (Kroeger et al. 2016), which runs on the CPU. The mean of both pictures would have
+    four eyes, and the mean of both moved ones less grain than either.
     """
     apart = one.new_zeros((len(one), 2, *one.shape[2:]))
-    for _ in range(ROUNDS):
-        step = _flow(_moved(one, -apart / 2, "bilinear"), _moved(other, apart / 2, "bilinear"))
-        apart = apart + blur(step, FLOW_BLUR)
-    return _moved(one, -apart / 2, "bicubic").clamp(-1.0, 1.0)  # bilinear takes a fifth of a face's detail
+    with torch.autocast(one.device.type, enabled=False):  # bf16 has no tenths of a pixel
+        for _ in range(ROUNDS):
+            still = _flow(_moved(one, -apart / 2, "bilinear"), _moved(other, apart / 2, "bilinear"))
+            apart = apart + still
+        # Bilinear sampling takes a fifth of a face's detail.
+        return _moved(one, -apart / 2, "bicubic").clamp(-1.0, 1.0)
 
 
 def _flow(one: Tensor, other: Tensor) -> Tensor:
     """(N, 2, H, W) pixels to the right and down, by which what is in one stands elsewhere in the other."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    still = np.zeros((*one.shape[2:], 2), np.float32)
-    flows = [search.calc(a, b, still.copy()) for a, b in zip(_grey(one), _grey(other), strict=True)]
+    none = np.zeros((*one.shape[2:], 2), np.float32)
+    flows = [search.calc(a, b, none.copy()) for a, b in zip(_grey(one), _grey(other), strict=True)]
     return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(one)
 
 

@@ -147,14 +147,14 @@ class Trunk:
         rim = drawn_between(self.loss.hidden_rim)
         if self.loss.hidden_gate == (0.0, 0.0):
             return grown(found, rim)
-        threshold = drawn_between(self.loss.hidden_gate)
-        told = hidden_by_gate(gate, threshold, found.shape[2])
-        if float(told.mean()) > EVERYTHING:
+        lowest = self.loss.hidden_gate[0]
+        if float(hidden_by_gate(gate, lowest, found.shape[2]).mean()) > EVERYTHING:
             raise TrainingError(
-                f"from 1 - s > {threshold:.2f} on, the teacher's gate calls everything hidden: it rests at "
-                f"{float(shut(gate).median()):.2f}; wanted loss.hidden_gate={list(self.loss.hidden_gate)} "
-                "above that, or [0, 0] for a gate that no run of method trunk has taught"
+                f"the teacher's gate calls everything hidden from 1 - s > {lowest} on: half of its places "
+                f"are at {float(shut(gate).median()):.2f} or more; wanted loss.hidden_gate to begin above "
+                "what it says of a free face, or [0, 0] for a gate that no run of method trunk has taught"
             )
+        told = hidden_by_gate(gate, drawn_between(self.loss.hidden_gate), found.shape[2])
         wider = grown(told, rim)
         return softened(told) if wider is told else wider  # a soft edge also without a rim
 
