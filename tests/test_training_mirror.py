@@ -210,10 +210,15 @@ def test_resumed_run_is_the_run_that_was_not_stopped(teacher: Path, tmp_path: Pa
     assert_resumed_alike(config, tmp_path, teacher)
 
 
-def test_a_method_that_draws_no_face_refuses_it(tmp_path: Path) -> None:
-    trunk = ("model.method=trunk", "optim.batch=2", "loss.transplant=true")
-    for option in ("mirror", "teacher_real"):
-        with pytest.raises(
-            ConfigError, match=rf"loss\.{option} is True; wanted false: method trunk draws no"
-        ):
-            small(tmp_path, *trunk, f"loss.{option}=true")
+@pytest.mark.parametrize("option", ["mirror", "teacher_real"])
+def test_other_methods_refuse_it(option: str, tmp_path: Path) -> None:
+    trunk = ("optim.batch=2", "loss.transplant=true")
+    for method in ("getgan", "cyclegan", "ugatit", "trunk"):
+        options = (f"model.method={method}", *(trunk if method == "trunk" else ()), f"loss.{option}=true")
+        with pytest.raises(ConfigError, match=rf"loss\.{option} is True; wanted false: method distil alone"):
+            small(tmp_path, *options)
+
+
+def test_scans_whose_mirror_images_are_none_are_not_mirrored(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"loss\.mirror is True; wanted false where data\.flip is"):
+        small(tmp_path, *MIRRORED, "data.flip=false")

@@ -406,10 +406,16 @@ def _check(config: TrainConfig) -> None:
     wanted(0 <= loss.teacher_afar <= 100, "loss.teacher_afar", loss.teacher_afar, "a number from 0 to 100")
     far = model.method == "trunk" and loss.teacher_afar != 0
     wanted(not far, "loss.teacher_afar", loss.teacher_afar, "0: method trunk draws no face to compare")
-    turned = model.method == "trunk" and loss.mirror
-    wanted(not turned, "loss.mirror", loss.mirror, "false: method trunk draws no face to compare")
-    faceless = model.method == "trunk" and loss.teacher_real
-    wanted(not faceless, "loss.teacher_real", loss.teacher_real, "false: method trunk draws no face")
+    distilled = model.method == "distil"
+    for name in ("mirror", "teacher_real"):
+        told = getattr(loss, name)
+        wanted(distilled or not told, f"loss.{name}", told, "false: method distil alone has a teacher's face")
+    wanted(
+        data.flip or not loss.mirror,
+        "loss.mirror",
+        loss.mirror,
+        "false where data.flip is: a mirrored scan is none then",
+    )
     unhidden = loss.hidden_gain != 1 and bare
     wanted(not unhidden, "loss.hidden_gain", loss.hidden_gain, "1 without loss.transplant")
     alone = taught and optim.batch < 2  # a scan has no next one in its batch

@@ -174,7 +174,7 @@ def _reason(key: str, options: EvaluationOptions, contestant: Contestant | None)
             return "a reference has no such map"
         return reason_without(contestant, name) if name in MAP_NAMES else ""
     if key == "eyes_offset":
-        return "one of both eyes was not found near its place in any scene"
+        return "of one eye at least, no scene has it near its place"
     if key.endswith("_distance"):
         return "no such part was found near its place in any scene"
     if key.endswith("_place_visible"):

@@ -27,7 +27,6 @@ from getgan.training.steps import Losses, apart, l1
 from getgan.training.updates import Numerics, Updates
 
 HALF = 2  # masks are found and grown at half of the height: what is finer is no occluder
-EVERYTHING = 0.95  # of a batch: nothing that the teacher says of it would count
 QUARTER = 4  # of the height, up to which is compared what the decoder makes of the features
 
 
@@ -126,7 +125,7 @@ class Trunk:
             told_real = _mean([functional.relu(1.0 - s.float()) for s in self._scores(real[0][0][over])])
             told_fake = _mean([functional.relu(1.0 + s.float()) for s in self._scores(fake[over].detach())])
         self.updates.step_discriminators({"critic": told_real + told_fake})
-        return detached(losses | {"critic": told_real + told_fake})
+        return detached(losses | {"critic": told_real + told_fake}, hides=hides.mean())
 
     def _drawn(self, teacher: GetGanGenerator, features: Tensor) -> list[Tensor]:
         """Features, and what the face's decoder makes of them at each doubling up to a quarter of the height.
@@ -147,13 +146,6 @@ class Trunk:
         rim = drawn_between(self.loss.hidden_rim)
         if self.loss.hidden_gate == (0.0, 0.0):
             return grown(found, rim)
-        lowest = self.loss.hidden_gate[0]
-        if float(hidden_by_gate(gate, lowest, found.shape[2]).mean()) > EVERYTHING:
-            raise TrainingError(
-                f"the teacher's gate calls everything hidden from 1 - s > {lowest} on: half of its places "
-                f"are at {float(shut(gate).median()):.2f} or more; wanted loss.hidden_gate to begin above "
-                "what it says of a free face, or [0, 0] for a gate that no run of method trunk has taught"
-            )
         told = hidden_by_gate(gate, drawn_between(self.loss.hidden_gate), found.shape[2])
         wider = grown(told, rim)
         return softened(told) if wider is told else wider  # a soft edge also without a rim
