@@ -110,7 +110,7 @@ def test_beyond_the_rim_is_what_stands_at_it() -> None:
     assert torch.allclose(moved[..., -2:], x[..., -1:].expand(-1, -1, -1, 2), atol=1e-5)
 
 
-def test_bf16_of_a_run_does_not_move_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_of_a_run_does_not_move_it() -> None:
     x = faces(1)
     one, other = turned(x, 2.0), turned(x, -2.0)
     wanted = halfway(one, other)

@@ -414,7 +414,7 @@ def _check(config: TrainConfig) -> None:
         data.flip or not loss.mirror,
         "loss.mirror",
         loss.mirror,
-        "false where data.flip is: a mirrored scan is none then",
+        "false where data.flip is false: mirrored scans are not scans there",
     )
     unhidden = loss.hidden_gain != 1 and bare
     wanted(not unhidden, "loss.hidden_gain", loss.hidden_gain, "1 without loss.transplant")
