@@ -41,6 +41,7 @@ def truth() -> Translate:
         shown = render_ultrasound(scene, seed_of("ultrasound", "probe", n))
         x, clean, truth = tensor_from_images(np.stack([shown.ultrasound, shown.clean, shown.truth]))
         known[x.numpy().tobytes()] = known[clean.numpy().tobytes()] = truth
+        known[clean.flip(2).numpy().tobytes()] = truth.flip(2)
     return lambda x: torch.stack([known[image.numpy().tobytes()] for image in x])
 
 
@@ -59,6 +60,20 @@ def test_the_truth_is_healthy(watch: Watch, truth: Translate) -> None:
     assert reading.yaw_correlation > 0.8
     assert reading.score == reading.psnr_clean
     assert reading.both_eyes == 1.0
+    assert reading.in_mirror == 0.0
+
+
+def leaning(x: Tensor) -> Tensor:
+    """Brighter to the right, by 0.2 of 2."""
+    return x + torch.linspace(-0.1, 0.1, 32)
+
+
+def test_who_draws_everything_to_one_side_does_otherwise_in_the_mirror(watch: Watch, tmp_path: Path) -> None:
+    data = from_folders(tmp_path / "data").data
+    for each in (watch, Watch(data, open_domains(data), IMAGES)):  # a folder has no truth, and needs none
+        assert each.read(lambda x: x).in_mirror == 0.0
+        found = each.read(leaning).in_mirror
+        assert found == pytest.approx(127.5 * 2 * float(leaning(torch.zeros(32)).abs().mean()), rel=1e-4)
 
 
 def test_one_face_for_every_input_is_a_collapse(watch: Watch, truth: Translate) -> None:

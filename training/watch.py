@@ -27,15 +27,17 @@ class Reading:
     """One look at the generator.
 
     dependence: mean L1 between outputs of different inputs, over the same between real photos; ~0 when
-    every input gives one face. The others need the hidden truth of rendered faces: psnr_clean (dB) and
-    yaw_correlation of the scenes without occluder, both_eyes (share of the scenes with two eyes in place
-    and no third) of the scenes as they are, most with one.
+    every input gives one face. in_mirror: mean difference between the output and the mirrored output of the
+    mirrored input, levels of 255; what a generator does to one side is half of it. The others need the hidden
+    truth of rendered faces: psnr_clean (dB) and yaw_correlation of the scenes without occluder, both_eyes
+    (share of the scenes with two eyes in place and no third) of the scenes as they are, most with one.
     """
 
     dependence: float
     psnr_clean: float | None = None
     yaw_correlation: float | None = None
     both_eyes: float | None = None
+    in_mirror: float | None = None
 
     @property
     def collapsed(self) -> bool:
@@ -77,9 +79,11 @@ class Watch:
         """Look at a generator, x (N, 3, H, W) in [-1, 1] -> y_*."""
         with torch.no_grad():
             y = translate(self._clean).float().cpu()
+            turned = translate(self._clean.flip(3)).float().cpu().flip(3)
+        in_mirror = 127.5 * float((y - turned).abs().mean())
         dependence = _mean_distance(y) / self._real_distance
         if self._truth is None or self._face is None:
-            return Reading(dependence)
+            return Reading(dependence, in_mirror=in_mirror)
         square = ((y - self._truth) / 2.0).square() * self._face
         mse = square.sum(dim=(1, 2, 3)) / (3 * self._face.sum(dim=(1, 2, 3)))
         psnr = float((-10.0 * torch.log10(mse + 1e-12)).mean())
@@ -87,7 +91,7 @@ class Watch:
         with torch.no_grad():
             occluded = images_from_tensor(translate(self.inputs).float().cpu())
         eyes = float(self._find(occluded, self._heads).both_eyes.mean())
-        return Reading(dependence, psnr, correlation(yaw, self._yaw), eyes)
+        return Reading(dependence, psnr, correlation(yaw, self._yaw), eyes, in_mirror)
 
 
 def _spread_over(domain: Domain, images: int, size: int) -> Tensor:

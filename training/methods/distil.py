@@ -71,7 +71,7 @@ class Distil:
         if size != self._size and self.loss.teacher_real:
             raise TrainingError(
                 f"the teacher's pictures have {size} pixels, this run's {self._size}, so D_Y cannot take "
-                f"them for real ones; wanted loss.teacher_real=false, or data.size={size}"
+                f"them for real ones; wanted a teacher of {self._size}, or loss.teacher_real=false"
             )
         if (teacher.gate is None) != (self._forward.gate is None):
             raise TrainingError("of the teacher and model.gate one has no gate; wanted both with or without")
