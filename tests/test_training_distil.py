@@ -369,10 +369,13 @@ def test_run_says_who_taught_it_and_writes_no_reverse(teacher: Path, tmp_path: P
     assert list((folder / "samples").iterdir())
 
 
-def test_resumed_run_is_the_run_that_was_not_stopped(teacher: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [LARGER, (*SAME, "loss.mirror=true", "loss.teacher_real=true")])
+def test_resumed_run_is_the_run_that_was_not_stopped(
+    options: tuple[str, ...], teacher: Path, tmp_path: Path
+) -> None:
     pictures = f'data.root="{(tmp_path / "pictures").as_posix()}"'
     config = from_folders(
-        tmp_path / "pictures", *SMALL, *LARGER, pictures, "run.checkpoint_every=2", "optim.ema=0.5"
+        tmp_path / "pictures", *SMALL, *options, pictures, "run.checkpoint_every=2", "optim.ema=0.5"
     )
     config = replace(config, optim=replace(config.optim, iterations=4))
     assert_resumed_alike(config, tmp_path, teacher)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
-from training_helpers import SMALL, assert_resumed_alike, from_folders, noise, small, started, trained
+from training_helpers import noise, small, started, trained
 
 from getgan.errors import ConfigError, TrainingError
 from getgan.models.getgan import GetGanConfig, GetGanGenerator, GetGanOutput
@@ -199,15 +198,6 @@ def test_with_all_other_options(gate: str, tmp_path: Path) -> None:
     told = method.iterate(noise(1, 4, 3, 32, 32), noise(2, 4, 3, 32, 32))
     assert all(bool(torch.isfinite(value)) for value in told.values())
     assert ("gate" in told) == (gate != "none")
-
-
-def test_resumed_run_is_the_run_that_was_not_stopped(teacher: Path, tmp_path: Path) -> None:
-    pictures = f'data.root="{(tmp_path / "pictures").as_posix()}"'
-    config = from_folders(
-        tmp_path / "pictures", *SMALL, *MIRRORED, pictures, "run.checkpoint_every=2", "optim.ema=0.5"
-    )
-    config = replace(config, optim=replace(config.optim, iterations=4))
-    assert_resumed_alike(config, tmp_path, teacher)
 
 
 @pytest.mark.parametrize("option", ["mirror", "teacher_real"])
