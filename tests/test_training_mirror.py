@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -198,6 +199,16 @@ def test_with_all_other_options(gate: str, tmp_path: Path) -> None:
     told = method.iterate(noise(1, 4, 3, 32, 32), noise(2, 4, 3, 32, 32))
     assert all(bool(torch.isfinite(value)) for value in told.values())
     assert ("gate" in told) == (gate != "none")
+
+
+def test_optical_flow_has_the_threads_of_the_run(teacher: Path, tmp_path: Path) -> None:
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        started(tmp_path, teacher, *MIRRORED, "run.threads=1")
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 @pytest.mark.parametrize("option", ["mirror", "teacher_real"])

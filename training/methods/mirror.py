@@ -9,6 +9,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from getgan.models.getgan import GetGanGenerator, GetGanOutput
+from getgan.models.tensors import images_from_tensor
 
 ROUNDS = 2  # of looking how far both still are apart
 
@@ -40,8 +41,7 @@ def halfway(one: Tensor, other: Tensor) -> Tensor:
     apart = one.new_zeros((len(one), 2, *one.shape[2:]))
     with torch.autocast(one.device.type, enabled=False):  # bf16 has no tenths of a pixel
         for _ in range(ROUNDS):
-            still = _flow(_moved(one, -apart / 2, "bilinear"), _moved(other, apart / 2, "bilinear"))
-            apart = apart + still
+            apart = apart + _flow(_moved(one, -apart / 2, "bilinear"), _moved(other, apart / 2, "bilinear"))
         # Bilinear sampling takes a fifth of a face's detail.
         return _moved(one, -apart / 2, "bicubic").clamp(-1.0, 1.0)
 
@@ -49,14 +49,13 @@ def halfway(one: Tensor, other: Tensor) -> Tensor:
 def _flow(one: Tensor, other: Tensor) -> Tensor:
     """(N, 2, H, W) pixels to the right and down, by which what is in one stands elsewhere in the other."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    none = np.zeros((*one.shape[2:], 2), np.float32)
-    flows = [search.calc(a, b, none.copy()) for a, b in zip(_grey(one), _grey(other), strict=True)]
+    pairs = zip(_grey(one), _grey(other), strict=True)
+    flows = [search.calc(a, b, np.zeros((*a.shape, 2), np.float32)) for a, b in pairs]
     return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(one)
 
 
 def _grey(images: Tensor) -> list[np.ndarray]:
-    levels = ((images + 1.0) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in levels]
+    return [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images_from_tensor(images)]
 
 
 def _moved(image: Tensor, by: Tensor, mode: str) -> Tensor:
