@@ -19,6 +19,7 @@ from getgan.training.evaluation.contestants import resolve_device
 from getgan.training.methods import Method, build_method
 from getgan.training.methods.distil import Distil
 from getgan.training.methods.getgan import getgan_config
+from getgan.training.recorded import WARM_UP, Recorded
 from getgan.training.updates import Numerics
 
 PEER = "cyclegan"
@@ -52,23 +53,25 @@ class IterationTimes:
     def text(self) -> str:
         """A table for people."""
         rounds = len(self.seconds[PEER])
+        wide = max(20, 2 + max(map(len, self.seconds)))
         lines = [
             f"{self.size} px, ngf {self.ngf}, batch 1, fp32, {self.device}, {self.threads} threads, "
             f"torch {self.torch}, {rounds} interleaved rounds",
-            f"{'':20}{'median':>12}{'min':>12}{'max':>12}{'over CycleGAN':>16}",
+            f"{'':{wide}}{'median':>12}{'min':>12}{'max':>12}{'over CycleGAN':>16}",
         ]
         for case, times in self.seconds.items():
             figures = (statistics.median(times), min(times), max(times))
             cells = "".join(f"{1000 * t:>9.1f} ms" for t in figures)
-            lines.append(f"{case:20}{cells}{self.ratio(case):>15.2f}x")
+            lines.append(f"{case:{wide}}{cells}{self.ratio(case):>15.2f}x")
         return "\n".join(lines)
 
 
 def compare_iterations(
     *, size: int, ngf: int, rounds: int, device: str, threads: int, recipe: Path | None = None
 ) -> IterationTimes:
-    """Run every case in turn, `rounds` times after two for warm-up; with a recipe, it and CycleGAN alone.
+    """Run every case in turn, `rounds` times after some for warm-up; with a recipe, it and CycleGAN alone.
 
+    On a GPU what can be recorded as CUDA graphs (run.graphs) is a case of its own besides.
     Of the recipe's TOML only the networks, the losses and the updates count: its case has CycleGAN's size,
     its batch of 1 and its FP32. A distillation is given an untrained teacher for half the size.
     """
@@ -89,16 +92,20 @@ def compare_iterations(
         own = load_config(recipe, alike)
         configs[recipe.stem] = own
     methods = {case: build_method(config, numerics) for case, config in configs.items()}
-    for case, method in methods.items():
+    for case, config in configs.items():
+        method = methods[case]
         if isinstance(method, Distil):
-            method.learn_from(_teacher(configs[case].model), size // 2)
+            method.learn_from(_teacher(config.model), size // 2)
+        elif place.type == "cuda":
+            recording = replace(numerics, recorder=Recorded(place))
+            methods[f"{case} recorded"] = build_method(config, recording)
     draw = torch.Generator().manual_seed(0)
     x, y = (torch.rand(1, 3, size, size, generator=draw).mul(2).sub(1).to(place) for _ in range(2))
     seconds: dict[str, list[float]] = {case: [] for case in methods}
-    for turn in range(rounds + 2):
+    for turn in range(rounds + WARM_UP + 1):
         for case, method in methods.items():
             taken = _timed(method, x, y)
-            if turn >= 2:
+            if turn > WARM_UP:  # a recording is made in the call after them
                 seconds[case].append(taken)
     return IterationTimes(size, ngf, device, torch.get_num_threads(), torch.__version__, seconds)
 

@@ -168,7 +168,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The machine and the rhythm of a run; intervals in iterations."""
+    """The machine and the rhythm of a run; intervals in iterations.
+
+    graphs: on a GPU, an iteration is recorded as CUDA graphs and replayed. The kernels of small networks, or
+    of one picture an iteration, are shorter than Python takes to launch them.
+    """
 
     seed: int = 0
     device: str = "auto"  # auto, cpu, cuda, cuda:1
@@ -183,6 +187,7 @@ class RunConfig:
     clock: Literal["wall", "cpu"] = (
         "wall"  # of these minutes and the log's; cpu = this process's on all cores
     )
+    graphs: bool = False
 
 
 @dataclass(frozen=True)
@@ -433,5 +438,11 @@ def _check(config: TrainConfig) -> None:
     wanted(run.probe_images >= 2, "run.probe_images", run.probe_images, "2 or more")
     wanted(run.seed >= 0, "run.seed", run.seed, "0 or more")
     wanted(run.threads >= 0, "run.threads", run.threads, "0 (all) or more")
+    fixed = not taught  # what such a method computes hangs on what it finds in a scan
+    wanted(fixed or not run.graphs, "run.graphs", run.graphs, f"false for method {model.method}")
+    scaled = run.graphs and run.precision == "fp16"
+    wanted(
+        not scaled, "run.precision", run.precision, "bf16 or fp32 with run.graphs: fp16 looks at every loss"
+    )
     if model.method == "ugatit" and not model.ugatit_light:
         wanted(data.size % 4 == 0, "data.size", data.size, "a multiple of 4")

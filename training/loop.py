@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from getgan import __version__
 from getgan.errors import ConfigError, OutputError, TrainingError
@@ -41,6 +42,7 @@ from getgan.training.folder import (
 )
 from getgan.training.methods import Method, build_method
 from getgan.training.processes import join_processes
+from getgan.training.recorded import Recorded
 from getgan.training.samples import write_sample
 from getgan.training.start import start_from
 from getgan.training.state import Progress, load_state, save_state
@@ -99,11 +101,7 @@ class Trainer:
     ) -> None:
         self.config, self.folder, self.console = config, folder, console
         self.rank, self.world, device = join_processes(config.run.device)
-        self.numerics = Numerics(device, config.run.precision)
-        if config.run.precision == "fp16" and device.type == "cpu":
-            raise ConfigError("run.precision is fp16 on a CPU; wanted fp32 or bf16, or a GPU")
-        if config.run.clock == "cpu" and device.type != "cpu":
-            raise ConfigError(f"run.clock is cpu on {device.type}, which does the work; wanted wall there")
+        self.numerics = _numerics(config, device, self.world)
         torch.set_num_threads(config.run.threads or os.cpu_count() or 1)
         cv2.setNumThreads(torch.get_num_threads())  # of `loss.mirror`, and of what reads pictures
         state = folder / STATE
@@ -384,6 +382,20 @@ def _stamp(state: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
+def _numerics(config: TrainConfig, device: torch.device, world: int) -> Numerics:
+    """How to compute; ConfigError for what cannot be done there."""
+    run = config.run
+    if run.precision == "fp16" and device.type == "cpu":
+        raise ConfigError("run.precision is fp16 on a CPU; wanted fp32 or bf16, or a GPU")
+    if run.clock == "cpu" and device.type != "cpu":
+        raise ConfigError(f"run.clock is cpu on {device.type}, which does the work; wanted wall there")
+    if run.graphs and device.type != "cuda":
+        raise ConfigError(f"run.graphs is true on {device.type}; wanted false there, or a GPU")
+    if run.graphs and world > 1:
+        raise ConfigError(f"run.graphs is true with {world} processes; wanted false, or one process")
+    return Numerics(device, run.precision, Recorded(device) if run.graphs else None)
+
+
 def _seed_noise(*numbers: int) -> None:
     """PyTorch's own generator, from which a cycle's noise is drawn."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
@@ -427,7 +439,8 @@ def _evaluating(*nets: nn.Module) -> Iterator[None]:
 def _average(ema: nn.Module, net: nn.Module, decay: float, iteration: int) -> None:
     """Exponential moving average of the weights, faster at the start; buffers are copied."""
     decay = min(decay, (1 + iteration) / (10 + iteration))
-    for mean, weight in zip(ema.parameters(), net.parameters(), strict=True):
-        mean.lerp_(weight, 1.0 - decay)
+    # All at once: one by one they would cost a GPU a launch each.
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    average(list(ema.parameters()), list(net.parameters()), iteration)
     for kept, buffer in zip(ema.buffers(), net.buffers(), strict=True):
         kept.copy_(buffer)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from getgan.models.getgan import GetGanGenerator, GetGanOutput
 from getgan.training.config import LossConfig
-from getgan.training.pool import ImagePool
 from getgan.training.weight import ErrorScale, gradient_weight, hidden_by, residual_weight, unlike
 
 Losses = dict[str, Tensor]
@@ -124,21 +123,18 @@ def gate_error(gate: Tensor, hidden: Tensor) -> Tensor:
 
 
 def discriminators(
-    disc_y: nn.Module, disc_x: nn.Module, real: Mapping[str, Tensor], fake: Mapping[str, Tensor], pools: Pools
+    disc_y: nn.Module, disc_x: nn.Module, real: Mapping[str, Tensor], fake: Mapping[str, Tensor]
 ) -> Losses:
-    """The second half of step 4, and CycleGAN's: D on real images and on pooled, detached fakes."""
+    """The second half of step 4, and CycleGAN's: D on real images and on detached fakes out of a pool."""
     return {
-        f"disc_{domain}": discriminator(disc, real[domain], fake[domain], pools[domain])
+        f"disc_{domain}": discriminator(disc, real[domain], fake[domain])
         for domain, disc in (("y", disc_y), ("x", disc_x))
     }
 
 
-def discriminator(disc: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, pool: ImagePool) -> Tensor:
+def discriminator(disc: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """One of them."""
-    return 0.5 * (gan(disc(real), 1.0) + gan(disc(pool.query(fake.detach())), 0.0))
-
-
-Pools = Mapping[str, ImagePool]
+    return 0.5 * (gan(disc(real), 1.0) + gan(disc(fake), 0.0))
 
 
 def step5_identity(nets: GetGanNets, x: Tensor, y_real: Tensor, loss: LossConfig) -> Losses:

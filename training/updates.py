@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from getgan.training.config import OptimConfig
+from getgan.training.recorded import Recorded
 from getgan.training.steps import Losses
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,11 @@ class Numerics:
 
     device: torch.device
     precision: str = "fp32"
+    recorder: Recorded | None = None  # of CUDA graphs
+
+    def recorded(self, function: Callable[..., Answer]) -> Callable[..., Answer]:
+        """The function as it is, or as a CUDA graph: see training/recorded.py for what it must keep to."""
+        return function if self.recorder is None else self.recorder(function)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which networks run; losses and W_e are float32 whatever it says."""
@@ -42,8 +52,17 @@ class Updates:
         self.generators = [p for module in generators for p in module.parameters()]
         self.discriminators = [p for module in discriminators for p in module.parameters()]
         betas = (config.beta1, config.beta2)
-        self.adam_g = torch.optim.Adam(self.generators, lr=config.lr, betas=betas)
-        self.adam_d = torch.optim.Adam(self.discriminators, lr=config.lr, betas=betas)
+        graphs = numerics.recorder is not None  # a recorded step reads its rate where it lies on the GPU
+        self.adam_g, self.adam_d = (
+            torch.optim.Adam(
+                own,
+                lr=torch.tensor(config.lr, device=numerics.device) if graphs else config.lr,
+                betas=betas,
+                capturable=graphs,
+                fused=graphs or None,
+            )
+            for own in (self.generators, self.discriminators)
+        )
         self.scaler = torch.amp.GradScaler(numerics.device.type, enabled=numerics.precision == "fp16")
 
     def set_rate(self, iteration: int) -> float:
@@ -53,7 +72,10 @@ class Updates:
         factor = 1.0 if share < start or start >= 1 else max(0.0, (1.0 - share) / (1.0 - start))
         for adam in (self.adam_g, self.adam_d):
             for group in adam.param_groups:
-                group["lr"] = self.config.lr * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(self.config.lr * factor)
+                else:
+                    group["lr"] = self.config.lr * factor
         return self.config.lr * factor
 
     def step_generators(self, losses: Losses) -> None:
@@ -66,10 +88,11 @@ class Updates:
 
     def _step(self, adam: torch.optim.Adam, own: list[nn.Parameter], losses: Losses) -> None:
         # None, not 0: Adam then skips what the losses do not reach, momentum included.
-        for parameter in (*self.generators, *self.discriminators):
+        for parameter in own:
             parameter.grad = None
         total = sum(losses.values(), torch.zeros((), device=self.numerics.device))
-        torch.autograd.backward(self.scaler.scale(total))
+        # Of the other networks no gradient is wanted, and a third of theirs is not computed then.
+        torch.autograd.backward(self.scaler.scale(total), inputs=own)
         _average_gradients(own)
         self.scaler.step(adam)
         self.scaler.update()

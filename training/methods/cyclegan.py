@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from getgan.training import steps
 from getgan.training.config import TrainConfig
 from getgan.training.methods.parts import (
+    adversaries_step,
     build_updates,
     by_name,
     detached,
@@ -35,6 +35,8 @@ class CycleGan:
         prepare(self._nets, config, numerics)
         self.updates = build_updates(self._nets, config, numerics)
         self.pools = pools(config)
+        self._generators = numerics.recorded(self._step_generators)
+        self._discriminators = adversaries_step(self._nets, self.updates, numerics)
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -43,6 +45,12 @@ class CycleGan:
 
     def iterate(self, x: Tensor, y: Tensor) -> Losses:
         """One generator step, one discriminator step."""
+        losses, y_fake, x_fake = self._generators(x, y)
+        fakes = self.pools["y"].query(y_fake), self.pools["x"].query(x_fake)
+        return losses | self._discriminators(x, y, *fakes)
+
+    def _step_generators(self, x: Tensor, y: Tensor) -> tuple[Losses, Tensor, Tensor]:
+        """Losses and the fakes of both domains."""
         g, h, loss = self._nets["forward"], self._nets["reverse"], self.loss
         disc_y, disc_x = self._nets["disc_y"], self._nets["disc_x"]
         with self.numerics.autocast():
@@ -56,9 +64,4 @@ class CycleGan:
                 "idt_x": loss.lambda_idt * l1(x, h(x)),
             }
         self.updates.step_generators(losses)
-        with self.numerics.autocast():
-            adversaries = steps.discriminators(
-                disc_y, disc_x, {"y": y, "x": x}, {"y": y_fake, "x": x_fake}, self.pools
-            )
-        self.updates.step_discriminators(adversaries)
-        return detached(losses | adversaries)
+        return detached(losses), y_fake.detach(), x_fake.detach()

@@ -111,7 +111,7 @@ class Distil:
         self.updates.step_generators(losses)
         with self.numerics.autocast():
             real = taught.y_star if loss.teacher_real else y
-            adversary = steps.discriminator(self._shown, real, out.y_star, self.pools["y"])
+            adversary = steps.discriminator(self._shown, real, self.pools["y"].query(out.y_star.detach()))
         self.updates.step_discriminators({"disc_y": adversary})
         return detached(losses | {"disc_y": adversary})
 

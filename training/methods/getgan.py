@@ -8,6 +8,7 @@ from getgan.models.getgan import GetGanConfig, GetGanGenerator
 from getgan.training import steps
 from getgan.training.config import ModelConfig, TrainConfig
 from getgan.training.methods.parts import (
+    adversaries_step,
     build_updates,
     by_name,
     detached,
@@ -25,6 +26,7 @@ CLEAN = "clean"  # the pool of scans in which nothing is hidden
 # Share of a scan that W_e calls hidden. Of 100 rendered scans each it was 0.08 to 0.24 with an occluder and
 # 0.002 at most without.
 CLEAN_BELOW = 0.02
+Drawn = tuple[Losses, Tensor, Tensor, Tensor]  # of a generator step, with W_e, y_* and x' for what comes next
 
 
 class GetGan:
@@ -43,6 +45,10 @@ class GetGan:
         prepare(self.nets, config, numerics)
         self.updates = build_updates(self.nets, config, numerics)
         self.pools = pools(config, *([CLEAN] if config.loss.clean_x else []))
+        joint = config.optim.updates == "joint"
+        self._generators = numerics.recorded(self._step_jointly if joint else self._step_by_step)
+        self._discriminators = adversaries_step(self.nets, self.updates, numerics)
+        self._identity = numerics.recorded(self._step_identity)
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -52,10 +58,15 @@ class GetGan:
 
     def iterate(self, x: Tensor, y: Tensor) -> Losses:
         """Five Adam steps in the talk's order, or one for all with updates = "joint"."""
-        if self.updates.config.updates == "joint":
-            return self._joint(x, y)
+        losses, w_e, y_star, x_fake = self._generators(x, y)
+        shown = self._shown(x, w_e)
+        fakes = self.pools["y"].query(y_star), self.pools["x"].query(x_fake)
+        losses = losses | self._discriminators(shown, y, *fakes)
+        return losses | self._identity(x, y) if self.updates.config.updates == "sequential" else losses
+
+    def _step_by_step(self, x: Tensor, y: Tensor) -> Drawn:
+        """Steps 1 to 4, each with a forward and an Adam step of its own."""
         nets, loss, g = self._nets, self.loss, self.updates
-        done: Losses = {}
         with self.numerics.autocast():
             y_star = nets.forward.translate(x)
             first = steps.step1_face(nets, y_star, loss)
@@ -68,15 +79,16 @@ class GetGan:
         with self.numerics.autocast():
             fourth, x_fake = steps.step4_reverse(nets, x, y, w_e, loss)
         g.step_generators(fourth)
-        adversaries = self._step_discriminators(self._shown(x, w_e), y, y_star, x_fake)
-        with self.numerics.autocast():
-            fifth = steps.step5_identity(nets, x, y, loss)
-        g.step_generators(fifth)
-        for part in (first, third, fourth, adversaries, fifth):
-            done.update(part)
-        return detached(done, w_e=w_e.mean(), y_error=out.y_error.float().abs().mean())
+        return _drawn(first | third | fourth, w_e, out.y_error, y_star, x_fake)
 
-    def _joint(self, x: Tensor, y: Tensor) -> Losses:
+    def _step_identity(self, x: Tensor, y: Tensor) -> Losses:
+        """Step 5."""
+        with self.numerics.autocast():
+            fifth = steps.step5_identity(self._nets, x, y, self.loss)
+        self.updates.step_generators(fifth)
+        return detached(fifth)
+
+    def _step_jointly(self, x: Tensor, y: Tensor) -> Drawn:
         """The same losses on one forward of x, accumulated into one generator step."""
         nets, loss = self._nets, self.loss
         with self.numerics.autocast():
@@ -87,8 +99,7 @@ class GetGan:
             fourth, x_fake = steps.step4_reverse(nets, x, y, w_e, loss)
             losses |= fourth | steps.step5_identity(nets, x, y, loss)
         self.updates.step_generators(losses)
-        losses |= self._step_discriminators(self._shown(x, w_e), y, out.y_star, x_fake)
-        return detached(losses, w_e=w_e.mean(), y_error=out.y_error.float().abs().mean())
+        return _drawn(losses, w_e, out.y_error, out.y_star, x_fake)
 
     def _shown(self, x: Tensor, w_e: Tensor) -> Tensor:
         """The scans that D_X learns from: x, or as many in which nothing is hidden, as far as W_e knows."""
@@ -99,13 +110,10 @@ class GetGan:
         kept.keep(x[hidden_by(w_e).mean(dim=(1, 2, 3)) < CLEAN_BELOW])
         return kept.draw(len(x)) if kept.images else x
 
-    def _step_discriminators(self, x: Tensor, y: Tensor, y_star: Tensor, x_fake: Tensor) -> Losses:
-        with self.numerics.autocast():
-            adversaries = steps.discriminators(
-                self._nets.disc_y, self._nets.disc_x, {"y": y, "x": x}, {"y": y_star, "x": x_fake}, self.pools
-            )
-        self.updates.step_discriminators(adversaries)
-        return adversaries
+
+def _drawn(losses: Losses, w_e: Tensor, y_error: Tensor, y_star: Tensor, x_fake: Tensor) -> Drawn:
+    done = detached(losses, w_e=w_e.mean(), y_error=y_error.float().abs().mean())
+    return done, w_e, y_star.detach(), x_fake
 
 
 def getgan_config(model: ModelConfig) -> GetGanConfig:

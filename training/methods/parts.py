@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from getgan.models.patchgan import PatchGan, PatchGanConfig, ScaledPatchGan
 from getgan.models.resnet import ResnetConfig, ResnetGenerator
 from getgan.training.config import ModelConfig, TrainConfig
 from getgan.training.pool import ImagePool, KeptImages
-from getgan.training.steps import Losses
+from getgan.training.steps import Losses, discriminators
 from getgan.training.updates import Numerics, Updates
 
 
@@ -65,6 +67,22 @@ def pools(config: TrainConfig, *kept: str) -> dict[str, ImagePool]:
         name: (KeptImages if name in kept else ImagePool)(config.optim.pool, (config.run.seed, rank, place))
         for place, name in enumerate(("y", "x", *kept))
     }
+
+
+def adversaries_step(
+    nets: Mapping[str, nn.Module], updates: Updates, numerics: Numerics
+) -> Callable[[Tensor, Tensor, Tensor, Tensor], Losses]:
+    """One Adam step of D_Y and D_X: of x, y and the fakes of both domains, y's first, out of their pools."""
+
+    def step(x: Tensor, y: Tensor, y_fake: Tensor, x_fake: Tensor) -> Losses:
+        with numerics.autocast():
+            told = discriminators(
+                nets["disc_y"], nets["disc_x"], {"y": y, "x": x}, {"y": y_fake, "x": x_fake}
+            )
+        updates.step_discriminators(told)
+        return detached(told)
+
+    return numerics.recorded(step)
 
 
 def detached(losses: Losses, **more: Tensor) -> Losses:

@@ -41,6 +41,7 @@ class UGatIt:
             net.to(numerics.device)
         self.updates = build_updates(self._nets, config, numerics)
         self.pools: dict[str, ImagePool] = {}  # U-GAT-IT has none
+        self._steps = numerics.recorded(self._both)
 
     @property
     def nets(self) -> dict[str, nn.Module]:
@@ -49,6 +50,9 @@ class UGatIt:
 
     def iterate(self, x: Tensor, y: Tensor) -> Losses:
         """The discriminators first, then the generators, as its authors train it."""
+        return self._steps(x, y)
+
+    def _both(self, x: Tensor, y: Tensor) -> Losses:
         g, h, loss = self._nets["forward"], self._nets["reverse"], self.loss
         with self.numerics.autocast():
             y_fake, x_fake = g(x), h(y)
