@@ -115,7 +115,7 @@ def weights_of(method: Method) -> dict[str, Tensor]:
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", RUNS)
 def test_a_recorded_run_is_the_plain_one(name: str, repeatable: None) -> None:
-    """Not to the bit: gradients of a reflecting padding are summed in any order, and Adam makes much of it."""
+    """Not to the bit: gradients of a reflecting padding are sums in any order, and Adam makes much of it."""
     plain, (before, after) = iterations(RUNS[name], Plain(torch.device("cuda")))
     recorded, (_, same) = iterations(RUNS[name], Recorded(torch.device("cuda")))
     for n, (one, other) in enumerate(zip(plain, recorded, strict=True)):

@@ -54,7 +54,7 @@ OTHER = TrainConfig(
     ),
     OptimConfig(7, 2, 1e-4, 0.4, 0.99, 0.25, "joint", 3, 0.999),
     DataConfig("folders", 'C:\\a "b"\n\t\u00e9', 64, 70, False, 9, 3, (-10.0, 5.0), (0.0, 40.0), 0.5),
-    RunConfig(3, "cpu", "bf16", 1, 2, 3, 4, 5, 6, 7.5, "cpu", True),
+    RunConfig(3, "cpu", "bf16", 1, 2, 3, 4, 5, 6, 7.5, "cpu", True, 2),
 )
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import resource
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from getgan.errors import GetganError
 from getgan.training.config import TrainConfig, load_config
 from getgan.training.console import Console
+from getgan.training.data import Picture
 from getgan.training.folder import LOG, STATE
 from getgan.training.loop import Trainer
 from getgan.training.methods import Method
@@ -68,6 +71,17 @@ def write_pictures(folder: Path, count: int, *, seed: int = 0, height: int = 40,
         colour = rng.integers(0, 256, 3)
         image = np.clip(colour + rng.integers(-20, 21, (height, width, 3)), 0, 255).astype(np.uint8)
         assert cv2.imwrite(str(folder / f"{n}.png"), image)
+
+
+@dataclass(frozen=True)
+class Whose:
+    """Pictures of the process that made them."""
+
+    count: int
+
+    def picture(self, index: int) -> Picture:
+        """The process's number in four pixels, and the index."""
+        return np.array([[[b, index, 0] for b in os.getpid().to_bytes(4, "big")]] * 4, np.uint8)
 
 
 def from_folders(root: Path, *overrides: str) -> TrainConfig:

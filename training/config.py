@@ -172,6 +172,7 @@ class RunConfig:
 
     graphs: on a GPU, an iteration is recorded as CUDA graphs and replayed. The kernels of small networks, or
     of one picture an iteration, are shorter than Python takes to launch them.
+    workers: processes that render or read the next pictures meanwhile, each with PyTorch's 0.3 GB; 0 = none.
     """
 
     seed: int = 0
@@ -188,6 +189,7 @@ class RunConfig:
         "wall"  # of these minutes and the log's; cpu = this process's on all cores
     )
     graphs: bool = False
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -438,6 +440,7 @@ def _check(config: TrainConfig) -> None:
     wanted(run.probe_images >= 2, "run.probe_images", run.probe_images, "2 or more")
     wanted(run.seed >= 0, "run.seed", run.seed, "0 or more")
     wanted(run.threads >= 0, "run.threads", run.threads, "0 (all) or more")
+    wanted(0 <= run.workers <= 256, "run.workers", run.workers, "0 (none) to 256")
     fixed = not taught  # what such a method computes hangs on what it finds in a scan
     wanted(fixed or not run.graphs, "run.graphs", run.graphs, f"false for method {model.method}")
     scaled = run.graphs and run.precision == "fp16"

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from getgan.runtime.console import clock
-from getgan.training.config import TAUGHT, TrainConfig
+from getgan.training.config import TAUGHT, DataConfig, TrainConfig
 from getgan.training.state import Progress
 from getgan.training.watch import Reading
 
@@ -45,6 +45,11 @@ class Console:
             self._print(progress.started_from)
         if progress.iteration:
             self._print(f"resuming after iteration {progress.iteration:,} of {self._total:,}")
+
+    def preparing(self, data: DataConfig) -> None:
+        """Say what a run waits for before its first iteration."""
+        if data.kind == "faces":
+            self._print(f"rendering what the watch looks at, {data.size} px; that takes 10 to 30 seconds")
 
     def advance(self, iteration: int, rate: float) -> None:
         """Show the line if it is time."""

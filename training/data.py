@@ -129,23 +129,30 @@ class Batches:
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """(x, y_real), each (N, 3, size, size) float32 RGB in [-1, 1]; without photos y_real has N = 0."""
-        x = self._stack(0, iteration)
-        return x, self._stack(1, iteration) if self._photos else x[:0]
+        return self.of([self.picture(*place) for place in self.places(iteration)])
 
-    def _stack(self, which: int, iteration: int) -> Tensor:
-        domain = self._domains[which]
-        return tensor_from_images(
-            np.stack([self._image(domain, which, iteration, n) for n in range(self._batch)])
-        )
+    def places(self, iteration: int) -> list[tuple[int, int]]:
+        """(which domain, number in the whole run) of every picture of a batch, ultrasounds first."""
+        first = (iteration * self._world + self._rank) * self._batch
+        return [(which, first + n) for which in range(1 + self._photos) for n in range(self._batch)]
 
-    def _image(self, domain: Domain, which: int, iteration: int, n: int) -> Picture:
-        serial = (iteration * self._world + self._rank) * self._batch + n  # of this picture in the whole run
-        index = serial
-        if domain.count:
-            epoch, place = divmod(serial, domain.count)
-            index = int(_order(self._seed, which, epoch, domain.count)[place])
+    def of(self, pictures: list[Picture]) -> tuple[Tensor, Tensor]:
+        """The batch of the pictures at its places."""
+        images = tensor_from_images(np.stack(pictures))
+        return images[: self._batch], images[self._batch :]
+
+    def picture(self, which: int, serial: int) -> Picture:
+        """The picture at a place of a batch."""
         rng = np.random.default_rng((self._seed, which, serial))
-        return augment(domain.picture(index), self._data, rng)
+        return augment(self._domains[which].picture(self.index(which, serial)), self._data, rng)
+
+    def index(self, which: int, serial: int) -> int:
+        """Which of its domain's pictures that is."""
+        count = self._domains[which].count
+        if not count:
+            return serial
+        epoch, place = divmod(serial, count)
+        return int(_order(self._seed, which, epoch, count)[place])
 
 
 @lru_cache(maxsize=4)

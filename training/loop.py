@@ -26,6 +26,7 @@ from getgan.models.checkpoint import Checkpoint, Provenance, save_checkpoint
 from getgan.models.generator import Generator
 from getgan.printing import json_text
 from getgan.runtime.media.lock import OutputLock
+from getgan.training.ahead import Ahead, made_ahead
 from getgan.training.config import TAUGHT, TrainConfig, config_to_toml_text
 from getgan.training.data import Batches, open_domains
 from getgan.training.folder import (
@@ -128,6 +129,7 @@ class Trainer:
             self.world,
             photos=config.model.method != "trunk",
         )
+        console.preparing(config.data)
         self.watch = Watch(config.data, domains, config.run.probe_images)
         self.method: Method = build_method(config, self.numerics)
         self.progress = Progress()
@@ -154,8 +156,8 @@ class Trainer:
                 self.console.start(
                     self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
                 )
-                with self._stop.listening():
-                    self._iterate()
+                with self._stop.listening(), made_ahead(self.batches, self.config.run.workers) as batches:
+                    self._iterate(batches)
         finally:
             self.console.stop()
             if dist.is_initialized():
@@ -190,13 +192,13 @@ class Trainer:
             done.collapsed,
         )
 
-    def _iterate(self) -> None:
+    def _iterate(self, batches: Batches | Ahead) -> None:
         run, progress = self.config.run, self.progress
         # On the processor's clock, what else the machine does costs a run nothing.
         clock = time.process_time if run.clock == "cpu" else time.monotonic
         since = clock() - progress.seconds
         while progress.iteration < self.config.optim.iterations:
-            losses = self._one(progress.iteration)
+            losses = self._one(progress.iteration, *batches.batch(progress.iteration))
             progress.iteration += 1
             progress.seconds = clock() - since
             self._add(losses)
@@ -218,13 +220,13 @@ class Trainer:
             if stopped or last:
                 return
 
-    def _one(self, iteration: int) -> dict[str, Tensor]:
-        """Iteration number `iteration` (from 0), a function of the weights and that number alone."""
+    def _one(self, iteration: int, *batch: Tensor) -> dict[str, Tensor]:
+        """Iteration number `iteration` (from 0), a function of the weights, batch and number alone."""
         rate = self.method.updates.set_rate(iteration)
         for pool in self.method.pools.values():
             pool.start_iteration(iteration)
         _seed_noise(self.config.run.seed, self.rank, iteration)
-        x, y = (t.to(self.numerics.device, non_blocking=True) for t in self.batches.batch(iteration))
+        x, y = (t.to(self.numerics.device, non_blocking=True) for t in batch)
         losses = self.method.iterate(x, y)
         if self.ema is not None:
             _average(self.ema, self.method.nets["forward"], self.config.optim.ema, iteration)
