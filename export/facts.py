@@ -36,6 +36,7 @@ class CheckpointFacts(msgspec.Struct, frozen=True):
     guard: str  # that stands beside it, in words
     weights_bytes: int  # in float32
     activations_bytes: int  # at the most at a time, in float32, as PyTorch runs it
+    method: str = ""  # of its training, with the losses that were switched on; "" = not said
 
     def text(self) -> str:
         """For a terminal."""
@@ -68,7 +69,9 @@ class CheckpointFacts(msgspec.Struct, frozen=True):
             rows += [(f"from {s}" if s != ASSUMED else s, ", ".join(names)) for s, names in by.items()]
         elif training := model.training:
             made = f"{training.trained_on}, {training.iterations:,} iterations, seed {training.seed}"
-            rows += [("trained on", made), ("created", training.created or "unknown")]
+            rows.append(("trained on", made))
+            rows += [("method", self.method)] if self.method else []
+            rows.append(("created", training.created or "unknown"))
         rows.append(("guard", self.guard))
         if model.notes:
             rows.append(("notes", model.notes))
@@ -131,6 +134,7 @@ def inspect_checkpoint(path: Path, told: Told = NOTHING_TOLD, size: int = 0) -> 
         guard=f"none: {saved}" if isinstance(saved, str) else saved.in_words(),
         weights_bytes=4 * kept,
         activations_bytes=memory.peak,
+        method=checkpoint.provenance.method,
     )
 
 

@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -54,6 +56,17 @@ class Provenance:
     def config_sha256(self) -> str:
         """Hash of the training config's text."""
         return hashlib.sha256(self.config_toml.encode()).hexdigest()
+
+    @property
+    def method(self) -> str:
+        """How it was trained, with the losses that were switched on, "distil (mirror)"; "" = not said."""
+        try:
+            sections = msgspec.toml.decode(self.config_toml, type=dict[str, dict[str, Any]])
+        except (msgspec.DecodeError, ValueError, RecursionError):  # a file may hold anything
+            return ""
+        on = [key for key, value in sections.get("loss", {}).items() if value is True]
+        name = str(sections.get("model", {}).get("method", ""))
+        return f"{name} ({', '.join(on)})" if name and on else name
 
 
 @dataclass(frozen=True, eq=False)

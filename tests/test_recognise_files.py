@@ -332,6 +332,30 @@ def test_the_figures_are_counted_without_a_forward_pass(tmp_path: Path) -> None:
     assert half.gmac == pytest.approx(facts.gmac / 4)
 
 
+@pytest.mark.parametrize(
+    ("config", "method"),
+    [
+        ('[model]\nmethod = "distil"\n[loss]\nmirror = true\nclean_x = false', "distil (mirror)"),
+        ('[model]\nmethod = "cyclegan"', "cyclegan"),
+        ("[loss]\nmirror = true", ""),
+        ("a = 1", ""),
+        ("x = " + "[" * 10_000, ""),
+        ("", ""),
+    ],
+)
+def test_the_method_is_that_of_the_kept_config(config: str, method: str, tmp_path: Path) -> None:
+    net = ResnetGenerator(ResnetConfig(ngf=2, blocks=1))
+    provenance = Provenance(config_toml=config)
+    save_checkpoint(
+        Checkpoint("resnet", net.config, net.state_dict(), net.contract(64), provenance),
+        tmp_path / "n.safetensors",
+    )
+    facts = inspect_checkpoint(tmp_path / "n.safetensors")
+    assert facts.method == method
+    assert (f"\nmethod        {method}\n" in facts.text()) == bool(method)
+    assert json.loads(facts.to_json())["method"] == method
+
+
 def test_a_bundles_settings_read_its_checkpoint_again(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save({"a": anime(), "b": anime()}, path)

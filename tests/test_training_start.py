@@ -193,6 +193,19 @@ def test_files_say_where_the_weights_came_from(source: Path, tmp_path: Path) -> 
     assert state_of(tmp_path)["progress"]["started_from"] == trainer.progress.started_from
 
 
+def test_what_was_taken_is_said_once(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a resume nothing is taken from the file any more."""
+    config = small(tmp_path)
+    Trainer(config, tmp_path, Console(), resume=False, start=source).run()
+    assert "generator from last.safetensors" in capsys.readouterr().err
+    Trainer(config, tmp_path, Console(), resume=True).run()
+    said = capsys.readouterr().err
+    assert "resuming after iteration 1 of 1" in said
+    assert "generator from" not in said
+
+
 def test_refuses_a_folder_that_holds_a_run(source: Path, tmp_path: Path) -> None:
     started(tmp_path, source).run()
     with pytest.raises(TrainingError, match="leave --start-from out to go on with it"):

@@ -41,7 +41,7 @@ class Console:
             f"{config.model.method} on {device.type}{threads_text}, {config.run.precision}, "
             f"{world} process{'es' if world != 1 else ''}, batch {config.optim.batch}, {config.data.size} px"
         )
-        if progress.started_from:
+        if progress.started_from and not progress.iteration:
             self._print(progress.started_from)
         if progress.iteration:
             self._print(f"resuming after iteration {progress.iteration:,} of {self._total:,}")

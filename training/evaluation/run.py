@@ -46,6 +46,8 @@ from getgan.training.evaluation.translate import Outputs, fixed_outputs, transla
 TRUE_PHOTO, INPUT, MEAN_PHOTO = "true photo", "input itself", "mean photo"
 REFERENCES = (TRUE_PHOTO, INPUT, MEAN_PHOTO)
 
+RENDERING = 3  # times as long as a contestant takes for the scenes, about
+
 Numbers = dict[str, float]  # Metric.key -> value on one test seed
 
 
@@ -70,12 +72,22 @@ def evaluate(
         reader = learn_pose_reader(photos.images, photos.pose)
         finder = learn_landmark_finder(photos.images, photos.heads)
         average = mean_photo(faces)
-        steps = len(options.seeds) * (len(contestants) + 2)
+        each = RENDERING + len(contestants) + 1
+        steps = len(options.seeds) * each
         for turn, seed in enumerate(options.seeds):
-            first = turn * (len(contestants) + 2) + 1
-            say(f"test seed {seed}: rendering {options.scenes} scenes", first / (steps + 1))
-            test = render_test_set(faces, seed, options.scenes)
-            far = None if far_faces is None else render_far_set(far_faces, seed, max(2, options.scenes // 2))
+            begun = turn * each + 1
+            first = begun + RENDERING - 1
+            far_count = 0 if far_faces is None else max(2, options.scenes // 2)
+            whole = options.scenes + far_count
+
+            def rendered(number: int, seed: int = seed, begun: int = begun, whole: int = whole) -> None:
+                share = (begun + RENDERING * number / whole) / (steps + 1)
+                say(f"test seed {seed}: rendering scenes, {number} of {whole}", share)
+
+            test = render_test_set(faces, seed, options.scenes, rendered)
+            far = None
+            if far_faces is not None:
+                far = render_far_set(far_faces, seed, far_count, lambda n: rendered(options.scenes + n))
             pictures = options.pictures if turn == 0 else 0
             made = []
             for place, contestant in enumerate(contestants, start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -69,14 +70,21 @@ class TestSet:
         return self.face & ~self.mask
 
 
-def render_test_set(config: SceneConfig, seed: int, count: int) -> TestSet:
+Made = Callable[[int], None]  # is told how many scenes there are
+
+
+def unheard(_: int) -> None:
+    """For whom nobody listens."""
+
+
+def render_test_set(config: SceneConfig, seed: int, count: int, made: Made = unheard) -> TestSet:
     """Scenes seed * 100,000 and following of the test split: seeds share no scene."""
-    return _stacked(config, seed * INDICES_PER_SEED, count)
+    return _stacked(config, seed * INDICES_PER_SEED, count, made)
 
 
-def render_far_set(config: SceneConfig, seed: int, count: int) -> TestSet:
+def render_far_set(config: SceneConfig, seed: int, count: int, made: Made = unheard) -> TestSet:
     """Other scenes of the same seed, for a config with another yaw range."""
-    return _stacked(config, seed * INDICES_PER_SEED + INDICES_PER_SEED // 2, count)
+    return _stacked(config, seed * INDICES_PER_SEED + INDICES_PER_SEED // 2, count, made)
 
 
 def render_photos(config: SceneConfig, seed: int, count: int) -> Images:
@@ -121,8 +129,11 @@ def large_enough(masks: Masks) -> NDArray[np.bool_]:
     return np.asarray(masks.mean(axis=(1, 2)) >= MIN_SHARE, np.bool_)
 
 
-def _stacked(config: SceneConfig, first: int, count: int) -> TestSet:
-    scenes = [_scene(config, first + i) for i in range(count)]
+def _stacked(config: SceneConfig, first: int, count: int, made: Made) -> TestSet:
+    scenes = []
+    for number in range(count):
+        scenes.append(_scene(config, first + number))
+        made(number + 1)
     return TestSet(
         ultrasound=np.stack([scene.ultrasound for scene in scenes]),
         clean=np.stack([scene.clean for scene in scenes]),
