@@ -103,16 +103,26 @@ def data_of(config_toml: str, size: int) -> DataConfig:
     return data if data.kind == "faces" else DataConfig(size=size)
 
 
-def guard_after_training(folder: Path, data: DataConfig, threads: int, say: Callable[[str], None]) -> None:
-    """The guard's files beside the run's checkpoints; what cannot be had is said, and is no failed run."""
+def guard_after_training(
+    folder: Path, data: DataConfig, threads: int, say: Callable[[str], None], *, trained: bool = True
+) -> None:
+    """The guard's files beside the run's checkpoints; what cannot be had is said, and is no failed run.
+
+    Nothing trained: a guard of the checkpoint that stands there stays.
+    """
     from getgan.errors import GetganError
+    from getgan.export.guardfiles import saved_guard
     from getgan.export.guarding import Frames, calibrate_and_save
+    from getgan.runtime.media.record import sha256_of_file
     from getgan.training.folder import BEST, LAST, SUFFIXES
 
     for name in (BEST, LAST):
         path = folder / f"{name}{SUFFIXES[0]}"
         if not path.exists():
             continue
+        if not trained and not isinstance(saved_guard(path, sha256_of_file(path)), str):
+            continue
+        say(f"{path.name}: calibrating its guard, which takes a minute or two; --no-guard leaves that out")
         try:
             if data.kind == "faces":
                 frames = rendered_frames(data, RENDERED)

@@ -58,13 +58,18 @@ def train(
     first = is_first_process()
     console = Console(quiet=quiet or json or not first)
     trainer = Trainer(options, output, console, resume=resume, start=start, teacher=teacher)
+    trained = not trainer.complete
     trainer.run()
     if first:
         tell(trainer.summary(), json)
     if first and guard and not trainer.interrupted and is_installed("export"):
         silent = quiet or json
         guard_after_training(
-            output, options.data, options.run.threads, lambda line: None if silent else print(printable(line))
+            output,
+            options.data,
+            options.run.threads,
+            lambda line: None if silent else print(printable(line), flush=True),
+            trained=trained,
         )
     if trainer.interrupted:
         raise typer.Exit(130)

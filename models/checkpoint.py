@@ -9,9 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -36,6 +34,8 @@ MAX_GMAC = 2000
 # Of the one generator that is read; a full U-GAT-IT for 256 pixels has 1.1 GB.
 MAX_GENERATOR_BYTES = 1 << 31
 NOTHING_TOLD = Told()
+_SECTION, _METHOD = re.compile(r"\[([a-z]{1,20})\]"), re.compile(r'method = "([a-z]{1,20})"')
+_SWITCHED_ON = re.compile(r"([a-z_]{1,30}) = true")
 
 STATISTICS = re.compile(r"\.(running_mean|running_var|num_batches_tracked)$")
 
@@ -59,14 +59,19 @@ class Provenance:
 
     @property
     def method(self) -> str:
-        """How it was trained, with the losses that were switched on, "distil (mirror)"; "" = not said."""
-        try:
-            sections = msgspec.toml.decode(self.config_toml, type=dict[str, dict[str, Any]])
-        except (msgspec.DecodeError, ValueError, RecursionError):  # a file may hold anything
-            return ""
-        on = [key for key, value in sections.get("loss", {}).items() if value is True]
-        name = str(sections.get("model", {}).get("method", ""))
-        return f"{name} ({', '.join(on)})" if name and on else name
+        """How it was trained: "distil with loss.mirror, loss.teacher_real"; "" = not said.
+
+        Read line by line, as a training writes its config, for a file may hold anything.
+        """
+        section, name, on = "", "", []
+        for line in self.config_toml.splitlines():
+            if header := _SECTION.fullmatch(line):
+                section = header[1]
+            elif section == "model" and (found := _METHOD.fullmatch(line)):
+                name = found[1]
+            elif section == "loss" and (found := _SWITCHED_ON.fullmatch(line)):
+                on.append(f"loss.{found[1]}")
+        return f"{name} with {', '.join(on)}" if name and on else name
 
 
 @dataclass(frozen=True, eq=False)

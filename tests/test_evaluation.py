@@ -322,7 +322,7 @@ def test_progress_runs_from_nothing_to_done() -> None:
     assert (shares[0], shares[-1]) == (0.0, 1.0)
     assert any("a" in what.split(": ") for what, _ in said)
     rendered = [what for what, _ in said if "rendering" in what]
-    assert rendered == [f"test seed 0: rendering scenes, {n} of 2" for n in (1, 2)]
+    assert rendered == [f"test seed 0: rendering 2 scenes, {n} of 2" for n in (1, 2)]
 
 
 def test_progress_counts_the_scenes_of_both_sets_of_each_seed() -> None:
@@ -330,7 +330,11 @@ def test_progress_counts_the_scenes_of_both_sets_of_each_seed() -> None:
     options = dataclasses.replace(OPTIONS, scenes=2, perceptual=False, pose_photos=20)
     evaluate([Contestant("a", one_face)], options, lambda what, share: said.append((what, share)))
     rendered = [what for what, _ in said if "rendering" in what]
-    wanted = [f"test seed {seed}: rendering scenes, {n} of 4" for seed in (0, 1) for n in (1, 2, 3, 4)]
+    wanted = [
+        f"test seed {seed}: rendering 2 scenes and 2 turned further, {n} of 4"
+        for seed in (0, 1)
+        for n in (1, 2, 3, 4)
+    ]
     assert rendered == wanted
     shares = [share for _, share in said]
     assert shares == sorted(shares)

@@ -335,11 +335,14 @@ def test_the_figures_are_counted_without_a_forward_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "method"),
     [
-        ('[model]\nmethod = "distil"\n[loss]\nmirror = true\nclean_x = false', "distil (mirror)"),
+        ('[model]\nmethod = "distil"\n[loss]\nmirror = true\nclean_x = false', "distil with loss.mirror"),
         ('[model]\nmethod = "cyclegan"', "cyclegan"),
         ("[loss]\nmirror = true", ""),
         ("a = 1", ""),
         ("x = " + "[" * 10_000, ""),
+        ("[model]\nmethod" + ".a" * 20_000 + " = 1", ""),
+        ("[model]\nmethod = 0x" + "f" * 6_000, ""),
+        ('[model]\nmethod = "\x1b[2J"', ""),
         ("", ""),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,14 +14,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_helpers import TINY, Whose, from_folders, small, tiny
+from training_helpers import TINY, Whose, from_folders, small, tiny, write_pictures
 
 from getgan.errors import DataError, TrainingError
 from getgan.training.ahead import Ahead
 from getgan.training.config import DataConfig
 from getgan.training.console import Console
 from getgan.training.data import Batches, open_domains
+from getgan.training.folder import STATE
 from getgan.training.loop import Trainer
+from getgan.training.state import read_state
 
 PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 
@@ -96,44 +99,86 @@ def test_a_picture_is_always_the_same_process_s() -> None:
 
 
 @PROC
-def test_a_process_that_dies_is_said(tmp_path: Path) -> None:
+def test_a_process_that_dies_is_said_and_what_was_trained_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     trainer = Trainer(
         small(folder, "optim.iterations=100000", "run.workers=1"), folder, Console(quiet=True), resume=False
     )
     step = trainer.method.iterate
 
-    def kill_and_step(x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
-        for pid in children_of(os.getpid()):
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
+    def step_and_kill(x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+        if trainer.progress.iteration == 2:
+            for pid in children_of(os.getpid()):
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
         return step(x, y)
 
-    trainer.method.iterate = kill_and_step  # type: ignore[method-assign]
+    trainer.method.iterate = step_and_kill  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=r"a process that makes pictures has died.*smaller run\.workers"):
         trainer.run()
+    kept = read_state(folder / STATE)["progress"]["iteration"]
+    assert kept >= 3
+    assert (folder / "last.safetensors").exists()
+
+
+def test_processes_that_cannot_start_are_said(tmp_path: Path) -> None:
+    """A script without a guard is what each of them would run again."""
+    script = tmp_path / "train.py"
+    root = small(tmp_path / "run").data.root
+    sets = [*TINY, "data.kind=folders", f'data.root="{root}"', "run.workers=2", "optim.iterations=1"]
+    told = ["train", "-o", str(tmp_path / "run"), *(part for one in sets for part in ("--set", one))]
+    script.write_text(f"from getgan.cli import app\napp({told!r})\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "2 processes to make pictures could not start" in done.stderr
+    assert '`if __name__ == "__main__"`' in done.stderr
 
 
 @PROC
-@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_none_is_left_when_a_training_ends(ended_by: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    root = Path(small(folder).data.root)
-    sets = [*TINY, "data.kind=folders", f'data.root="{root.as_posix()}"', "run.workers=2"]
-    command = [sys.executable, "-m", "getgan", "train", "-o", str(folder)]
-    command += [part for one in sets for part in ("--set", one)]
+    # Large pictures, so that the training waits for them when the signal comes.
+    for domain in ("trainA", "trainB"):
+        write_pictures(tmp_path / "data" / domain, 2, height=1200, width=1200)
+    sets = [
+        *TINY,
+        "data.kind=folders",
+        f'data.root="{tmp_path / "data"}"',
+        "run.workers=2",
+        "run.probe_images=2",
+    ]
     with open(tmp_path / "told", "wb") as told:
-        run = subprocess.Popen(command, stdout=told, stderr=told, start_new_session=True)
+        command = ["train", "-o", str(folder), *(part for one in sets for part in ("--set", one))]
+        run = subprocess.Popen(
+            [sys.executable, "-m", "getgan", *command], stdout=told, stderr=told, start_new_session=True
+        )
     log = folder / "log.jsonl"
-    wait_for(lambda: log.exists() and log.read_text().count("\n") > 2, tmp_path / "told")
+    wait_for(lambda: log.exists() and log.read_text().count("\n") > 1, tmp_path / "told")
     assert len(list(of_session(run.pid))) >= 3
-    if ended_by == signal.SIGINT:
-        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
-    else:
+    if ended_by == signal.SIGKILL:
         run.kill()
+    else:
+        os.killpg(run.pid, ended_by)  # as a terminal and `timeout` do
     code = run.wait(60)
-    assert code == (130 if ended_by == signal.SIGINT else -9)
+    assert code == (-9 if ended_by == signal.SIGKILL else 130), (tmp_path / "told").read_text()
     wait_for(lambda: not list(of_session(run.pid)), tmp_path / "told")
     text = (tmp_path / "told").read_text()
     assert "Traceback" not in text
     assert ended_by == signal.SIGKILL or "stopped after iteration" in text
+
+
+@PROC
+def test_a_process_that_hangs_does_not_hold_a_training_that_ends() -> None:
+    data = tiny().data
+    ahead = Ahead(Batches(data, open_domains(data), 1, 0, 0, 1), 1)
+    (pid,) = (p for p in children_of(os.getpid()) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes())
+    os.kill(pid, signal.SIGSTOP)
+    ahead.close()
+    for _ in range(100):
+        if pid not in children_of(os.getpid()):
+            break
+        multiprocessing.active_children()  # waits for those that have ended
+        time.sleep(0.1)
+    else:
+        raise AssertionError("it is still there")

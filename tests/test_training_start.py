@@ -202,8 +202,9 @@ def test_what_was_taken_is_said_once(
     assert "generator from last.safetensors" in capsys.readouterr().err
     Trainer(config, tmp_path, Console(), resume=True).run()
     said = capsys.readouterr().err
-    assert "resuming after iteration 1 of 1" in said
+    assert "the run is complete; for more iterations --start-from its last.safetensors elsewhere" in said
     assert "generator from" not in said
+    assert "rendering" not in said
 
 
 def test_refuses_a_folder_that_holds_a_run(source: Path, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 
 import cv2
 import torch
 from torch import Tensor
 
 from getgan.errors import TrainingError
+from getgan.runtime.interrupts import STOPPING
 from getgan.training.data import Batches, Picture
 
 # Pictures for each process that are asked for before they are needed, and batches at least.
@@ -27,15 +29,31 @@ class Ahead:
     """The same batches as without the processes, in the order of the iterations.
 
     A picture of a domain is always the same process's, so that a fixed set is rendered and kept once.
+    TrainingError if the processes cannot start; they have started when this is there.
     """
 
     def __init__(self, batches: Batches, workers: int) -> None:
         self._batches = batches
         # Not forked: PyTorch's threads do not come along, and a child would wait for them.
         spawn = multiprocessing.get_context("spawn")
-        self._workers = [
-            ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(batches,)) for _ in range(workers)
-        ]
+        others = multiprocessing.active_children()
+        self._workers: list[ProcessPoolExecutor] = []
+        try:
+            with _deaf_to_signals():
+                for _ in range(workers):
+                    pool = ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(batches,))
+                    self._workers.append(pool)
+                started = [pool.submit(os.getpid) for pool in self._workers]
+            for pid in started:
+                pid.result()
+        except (OSError, BrokenProcessPool) as error:
+            self._processes = [child for child in multiprocessing.active_children() if child not in others]
+            self.close()
+            raise TrainingError(
+                f"{workers} process{'es' if workers > 1 else ''} to make pictures could not start ({error}); "
+                'wanted fewer, or run.workers=0. A script that trains wants an `if __name__ == "__main__"`'
+            ) from error
+        self._processes = [child for child in multiprocessing.active_children() if child not in others]
         self._next = 0
         self._asked: deque[tuple[int, list[Future[Picture]]]] = deque()
         self._depth = max(BATCHES, -(-PICTURES * workers // len(batches.places(0))))
@@ -52,8 +70,8 @@ class Ahead:
             return self._batches.of([answer.result() for answer in self._asked.popleft()[1]])
         except BrokenProcessPool as error:
             raise TrainingError(
-                "a process that makes pictures has died, perhaps for want of memory; go on with --resume and "
-                "a smaller run.workers"
+                "a process that makes pictures has died: killed, or of too little memory; go on with "
+                "--resume and a smaller run.workers"
             ) from error
 
     def _ask(self, which: int, serial: int) -> Future[Picture]:
@@ -61,9 +79,11 @@ class Ahead:
         return self._workers[worker].submit(_picture, which, serial)
 
     def close(self) -> None:
-        """End the processes."""
-        for worker in self._workers:
-            worker.shutdown(wait=False, cancel_futures=True)
+        """End the processes; one that hangs too, for they hold nothing that is not made again."""
+        for pool in self._workers:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for process in self._processes:
+            process.kill()
 
 
 @contextlib.contextmanager
@@ -76,12 +96,26 @@ def made_ahead(batches: Batches, workers: int) -> Iterator[Batches | Ahead]:
         yield ahead
 
 
+@contextlib.contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """Processes started in the block never hear what asks a training to stop; it hears of it afterwards.
+
+    A terminal, `timeout` and a scheduler tell all processes of a group, and it is for the training to act.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        resource_tracker.ensure_running()  # a process too; opens the ears again
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _of_this_process: list[Batches] = []
 
 
 def _begin(batches: Batches) -> None:
     """In each process, once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the training to act on
     threading.Thread(target=_end_with_the_training, daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

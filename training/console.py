@@ -43,7 +43,11 @@ class Console:
         )
         if progress.started_from and not progress.iteration:
             self._print(progress.started_from)
-        if progress.iteration:
+        if progress.iteration >= self._total:
+            self._print(
+                "the run is complete; for more iterations --start-from its last.safetensors elsewhere"
+            )
+        elif progress.iteration:
             self._print(f"resuming after iteration {progress.iteration:,} of {self._total:,}")
 
     def preparing(self, data: DataConfig) -> None:

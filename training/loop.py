@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from getgan import __version__
-from getgan.errors import ConfigError, OutputError, TrainingError
+from getgan.errors import ConfigError, GetganError, OutputError, TrainingError
 from getgan.files import write_bytes_atomic
 from getgan.models.checkpoint import Checkpoint, Provenance, save_checkpoint
 from getgan.models.generator import Generator
@@ -129,8 +130,7 @@ class Trainer:
             self.world,
             photos=config.model.method != "trunk",
         )
-        console.preparing(config.data)
-        self.watch = Watch(config.data, domains, config.run.probe_images)
+        self._domains = domains
         self.method: Method = build_method(config, self.numerics)
         self.progress = Progress()
         if start is not None:
@@ -139,11 +139,25 @@ class Trainer:
         self._identity = _identity_of(config)
         if self._resumed:
             self.progress = load_state(state, self.method, self.ema, self._identity)
+        if not self.complete:
+            _ = self.watch  # what it cannot read is told before there is a folder
         learned_from = teacher or (start if config.model.method in TAUGHT else None)
         self._teacher = teacher_of(self.method, folder, self.progress, learned_from, resumed=self._resumed)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
+        self._kept = self.progress.iteration  # what the state on disk has
         self._stop = StopSignals()
+
+    @cached_property
+    def watch(self) -> Watch:
+        """The watch for collapse; takes a while to render."""
+        self.console.preparing(self.config.data)
+        return Watch(self.config.data, self._domains, self.config.run.probe_images)
+
+    @property
+    def complete(self) -> bool:
+        """Whether no iteration is left."""
+        return self.progress.iteration >= self.config.optim.iterations
 
     def run(self) -> Progress:
         """Train to the last iteration or to the time limit; the state is on disk afterwards.
@@ -197,8 +211,8 @@ class Trainer:
         # On the processor's clock, what else the machine does costs a run nothing.
         clock = time.process_time if run.clock == "cpu" else time.monotonic
         since = clock() - progress.seconds
-        while progress.iteration < self.config.optim.iterations:
-            losses = self._one(progress.iteration, *batches.batch(progress.iteration))
+        while not self.complete:
+            losses = self._one(progress.iteration, *self._batch(batches))
             progress.iteration += 1
             progress.seconds = clock() - since
             self._add(losses)
@@ -219,6 +233,17 @@ class Trainer:
                 self.console.interrupted(progress.iteration, self.folder)
             if stopped or last:
                 return
+
+    def _batch(self, batches: Batches | Ahead) -> tuple[Tensor, Tensor]:
+        """The next; if there is none, what was trained until then is kept before the error is told."""
+        try:
+            return batches.batch(self.progress.iteration)
+        except GetganError:
+            if self.progress.iteration > self._kept and self.world == 1:  # other ranks would have to save too
+                if self._summed:
+                    self._log_losses()
+                self._save()
+            raise
 
     def _one(self, iteration: int, *batch: Tensor) -> dict[str, Tensor]:
         """Iteration number `iteration` (from 0), a function of the weights, batch and number alone."""
@@ -318,6 +343,7 @@ class Trainer:
 
     def _save_state(self) -> None:
         save_state(self.folder / STATE, self.method, self.ema, self.progress, self._identity)
+        self._kept = self.progress.iteration
 
     def _save_checkpoint(self, name: str, reading: Reading | None) -> None:
         best = "" if reading is None else f"best of the run by the watch's score, {reading.score:.4g}"

@@ -5,7 +5,8 @@
 Runs go on side by side, each with one thread; what each prints is in RUNS/VARIANT-SEED.txt. Minutes are the
 processor's on a CPU (run.clock), so that what else the machine does decides nothing, and they count over all
 resumes: stopped in the middle, the same command goes on where it was, and with more minutes it trains every
-run on. On a GPU they are the wall's: there one job at a time, or the runs get each other's.
+run on. On a GPU they are the wall's: there all runs of a comparison at once (--jobs as many, and NVIDIA's
+MPS), or one at a time; else some get more than others.
 """
 
 from __future__ import annotations

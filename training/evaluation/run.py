@@ -79,10 +79,13 @@ def evaluate(
             first = begun + RENDERING - 1
             far_count = 0 if far_faces is None else max(2, options.scenes // 2)
             whole = options.scenes + far_count
+            scenes = f"{options.scenes} scenes" + (f" and {far_count} turned further" if far_count else "")
 
-            def rendered(number: int, seed: int = seed, begun: int = begun, whole: int = whole) -> None:
+            def rendered(
+                number: int, seed: int = seed, begun: int = begun, whole: int = whole, scenes: str = scenes
+            ) -> None:
                 share = (begun + RENDERING * number / whole) / (steps + 1)
-                say(f"test seed {seed}: rendering scenes, {number} of {whole}", share)
+                say(f"test seed {seed}: rendering {scenes}, {number} of {whole}", share)
 
             test = render_test_set(faces, seed, options.scenes, rendered)
             far = None
