@@ -36,7 +36,7 @@ class Ahead:
         self._batches = batches
         # Not forked: PyTorch's threads do not come along, and a child would wait for them.
         spawn = multiprocessing.get_context("spawn")
-        others = multiprocessing.active_children()
+        self._others = multiprocessing.active_children()
         self._workers: list[ProcessPoolExecutor] = []
         try:
             with _deaf_to_signals():
@@ -47,13 +47,11 @@ class Ahead:
             for pid in started:
                 pid.result()
         except (OSError, BrokenProcessPool) as error:
-            self._processes = [child for child in multiprocessing.active_children() if child not in others]
             self.close()
             raise TrainingError(
                 f"{workers} process{'es' if workers > 1 else ''} to make pictures could not start ({error}); "
                 'wanted fewer, or run.workers=0. A script that trains wants an `if __name__ == "__main__"`'
             ) from error
-        self._processes = [child for child in multiprocessing.active_children() if child not in others]
         self._next = 0
         self._asked: deque[tuple[int, list[Future[Picture]]]] = deque()
         self._depth = max(BATCHES, -(-PICTURES * workers // len(batches.places(0))))
@@ -82,8 +80,9 @@ class Ahead:
         """End the processes; one that hangs too, for they hold nothing that is not made again."""
         for pool in self._workers:
             pool.shutdown(wait=False, cancel_futures=True)
-        for process in self._processes:
-            process.kill()
+        for process in multiprocessing.active_children():
+            if process not in self._others:
+                process.kill()
 
 
 @contextlib.contextmanager
