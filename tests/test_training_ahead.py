@@ -135,7 +135,7 @@ def test_processes_that_cannot_start_are_said(tmp_path: Path) -> None:
 
 
 @PROC
-@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_none_is_left_when_a_training_ends(ended_by: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     # Large pictures, so that the training waits for them when the signal comes.
