@@ -170,7 +170,8 @@ class Trainer:
                 self.console.start(
                     self.config, self.progress, self.numerics.device, torch.get_num_threads(), self.world
                 )
-                with self._stop.listening(), made_ahead(self.batches, self.config.run.workers) as batches:
+                workers = 0 if self.complete else self.config.run.workers
+                with self._stop.listening(), made_ahead(self.batches, workers) as batches:
                     self._iterate(batches)
         finally:
             self.console.stop()
