@@ -25,24 +25,14 @@ from getgan.training.folder import STATE
 from getgan.training.loop import Trainer
 from getgan.training.state import read_state
 
-PROC = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
-
-
-def children_of(pid: int) -> Iterator[int]:
-    """The processes that it started."""
-    yield from (number for number, fields in running() if int(fields[1]) == pid)
-
 
 def of_session(pid: int) -> Iterator[int]:
     """The processes of a session, but for those that have ended and are not waited for."""
-    yield from (number for number, fields in running() if int(fields[3]) == pid and fields[0] != "Z")
-
-
-def running() -> Iterator[tuple[int, list[str]]]:
-    """Every process, with what stands in /proc/PID/stat from its state on."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # ended meanwhile
-            yield int(stat.parent.name), stat.read_text().rpartition(")")[2].split()
+            state, _, _, session, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(session) == pid and state != "Z":
+                yield int(stat.parent.name)
 
 
 def wait_for(true: Callable[[], bool], told: Path) -> None:
@@ -98,7 +88,6 @@ def test_a_picture_is_always_the_same_process_s() -> None:
     assert os.getpid().to_bytes(4, "big") not in set.union(*made.values())
 
 
-@PROC
 def test_a_process_that_dies_is_said_and_what_was_trained_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     trainer = Trainer(
@@ -108,9 +97,8 @@ def test_a_process_that_dies_is_said_and_what_was_trained_is_kept(tmp_path: Path
 
     def step_and_kill(x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
         if trainer.progress.iteration == 2:
-            for pid in children_of(os.getpid()):
-                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(pid, signal.SIGKILL)
+            for process in multiprocessing.active_children():
+                process.kill()
         return step(x, y)
 
     trainer.method.iterate = step_and_kill  # type: ignore[method-assign]
@@ -134,7 +122,7 @@ def test_processes_that_cannot_start_are_said(tmp_path: Path) -> None:
     assert '`if __name__ == "__main__"`' in done.stderr
 
 
-@PROC
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 @pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_none_is_left_when_a_training_ends(ended_by: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "run"
@@ -168,17 +156,13 @@ def test_none_is_left_when_a_training_ends(ended_by: signal.Signals, tmp_path: P
     assert ended_by == signal.SIGKILL or "stopped after iteration" in text
 
 
-@PROC
 def test_a_process_that_hangs_does_not_hold_a_training_that_ends() -> None:
     data = tiny().data
+    others = multiprocessing.active_children()
     ahead = Ahead(Batches(data, open_domains(data), 1, 0, 0, 1), 1)
-    (pid,) = (p for p in children_of(os.getpid()) if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes())
-    os.kill(pid, signal.SIGSTOP)
+    (process,) = (child for child in multiprocessing.active_children() if child not in others)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
     ahead.close()
-    for _ in range(100):
-        if pid not in children_of(os.getpid()):
-            break
-        multiprocessing.active_children()  # waits for those that have ended
-        time.sleep(0.1)
-    else:
-        raise AssertionError("it is still there")
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL

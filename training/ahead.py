@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -52,20 +51,16 @@ class Ahead:
                 f"{workers} process{'es' if workers > 1 else ''} to make pictures could not start ({error}); "
                 'wanted fewer, or run.workers=0. A script that trains wants an `if __name__ == "__main__"`'
             ) from error
-        self._next = 0
-        self._asked: deque[tuple[int, list[Future[Picture]]]] = deque()
+        self._asked: dict[int, list[Future[Picture]]] = {}  # by iteration
         self._depth = max(BATCHES, -(-PICTURES * workers // len(batches.places(0))))
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """As Batches has it; TrainingError if a process has died."""
-        if not self._asked or self._asked[0][0] != iteration:  # the first of a run
-            self._asked.clear()
-            self._next = iteration
         try:
-            while self._next <= iteration + self._depth:
-                self._asked.append((self._next, [self._ask(*p) for p in self._batches.places(self._next)]))
-                self._next += 1
-            return self._batches.of([answer.result() for answer in self._asked.popleft()[1]])
+            for number in range(iteration, iteration + self._depth + 1):
+                if number not in self._asked:
+                    self._asked[number] = [self._ask(*place) for place in self._batches.places(number)]
+            return self._batches.of([answer.result() for answer in self._asked.pop(iteration)])
         except BrokenProcessPool as error:
             raise TrainingError(
                 "a process that makes pictures has died: killed, or of too little memory; go on with "

@@ -115,15 +115,8 @@ def commands(asked: argparse.Namespace) -> list[tuple[str, list[str]]]:
                 **dict(item.split("=", 1) for item in asked.set),
             }
             sets = [part for key, value in options.items() for part in ("--set", f"{key}={value}")]
-            recipe = [
-                "train",
-                str(HERE / "coarse.toml"),
-                "-o",
-                str(asked.runs / name),
-                "--resume",
-                "--no-guard",
-            ]
-            found.append((name, ["nice", asked.getgan, *recipe, *sets]))
+            run = ["train", str(HERE / "coarse.toml"), "-o", str(asked.runs / name), "--resume", "--no-guard"]
+            found.append((name, ["nice", asked.getgan, *run, *sets]))
     return found
 
 
