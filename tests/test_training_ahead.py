@@ -17,6 +17,7 @@ import torch
 from training_helpers import TINY, Whose, from_folders, small, tiny, write_pictures
 
 from getgan.errors import DataError, TrainingError
+from getgan.runtime.interrupts import STOPPING
 from getgan.training.ahead import Ahead
 from getgan.training.config import DataConfig
 from getgan.training.console import Console
@@ -112,18 +113,21 @@ def test_a_process_that_dies_is_said_and_what_was_trained_is_kept(tmp_path: Path
 def test_processes_that_cannot_start_are_said(tmp_path: Path) -> None:
     """A script without a guard is what each of them would run again."""
     script = tmp_path / "train.py"
-    root = small(tmp_path / "run").data.root
-    sets = [*TINY, "data.kind=folders", f'data.root="{root}"', "run.workers=2", "optim.iterations=1"]
-    told = ["train", "-o", str(tmp_path / "run"), *(part for one in sets for part in ("--set", one))]
-    script.write_text(f"from getgan.cli import app\napp({told!r})\n")
+    script.write_text(
+        "from getgan.training.ahead import Ahead\n"
+        "from getgan.training.config import DataConfig\n"
+        "from getgan.training.data import Batches, open_domains\n"
+        "data = DataConfig(size=32)\n"
+        "Ahead(Batches(data, open_domains(data), 1, 0, 0, 1), 2)\n"
+    )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    assert "2 processes to make pictures could not start" in done.stderr
+    assert "TrainingError: 2 processes to make pictures could not start" in done.stderr
     assert '`if __name__ == "__main__"`' in done.stderr
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
-@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("ended_by", [signal.SIGHUP, signal.SIGKILL])
 def test_none_is_left_when_a_training_ends(ended_by: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     # Large pictures, so that the training waits for them when the signal comes.
@@ -156,12 +160,15 @@ def test_none_is_left_when_a_training_ends(ended_by: signal.Signals, tmp_path: P
     assert ended_by == signal.SIGKILL or "stopped after iteration" in text
 
 
-def test_a_process_that_hangs_does_not_hold_a_training_that_ends() -> None:
+def test_a_process_hears_no_signal_and_if_it_hangs_does_not_hold_a_training_that_ends() -> None:
     data = tiny().data
     others = multiprocessing.active_children()
     ahead = Ahead(Batches(data, open_domains(data), 1, 0, 0, 1), 1)
     (process,) = (child for child in multiprocessing.active_children() if child not in others)
     assert process.pid is not None
+    for number in STOPPING:
+        os.kill(process.pid, number)
+    ahead.batch(0)
     os.kill(process.pid, signal.SIGSTOP)
     ahead.close()
     process.join(10)
